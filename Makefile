@@ -1,0 +1,51 @@
+# Everything a person types. `make` alone lists the targets.
+PYTHON ?= python3
+PORT ?= 8080
+WORKERS ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run check test format lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
+
+$(VENV)/.runtime: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.runtime  ## create .venv from the hash-pinned lock and put the gateway command there
+setup-dev: $(VENV)/.dev  ## the same with what check and test need
+
+run: setup  ## a working gateway with two simulated GPUs: PORT=8080 WORKERS=1
+	@exec $(BIN)/gateway demo --port $(PORT) --workers $(WORKERS)
+
+check: setup-dev  ## style, types, architecture and house rules
+	$(BIN)/ruff check gateway tests bench
+	$(BIN)/ruff format --check gateway tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_house_rules.py
+
+test: setup-dev  ## every test, against a real Valkey process
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)
+
+format: setup-dev  ## put the code into its one format
+	$(BIN)/ruff check --fix gateway tests bench
+	$(BIN)/ruff format gateway tests bench
+
+lock:  ## pin every dependency anew, with hashes (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --group pyproject.toml:build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --group pyproject.toml:build --group pyproject.toml:dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean:  ## remove what setup, run and test made
+	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""One file or folder per foreign thing; only `gateway.wiring` imports them."""

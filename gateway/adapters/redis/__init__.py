@@ -1,0 +1,1 @@
+"""Hot state in Redis or Valkey: the only place that imports redis."""

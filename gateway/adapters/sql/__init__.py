@@ -1,0 +1,1 @@
+"""Durable state in SQLite or PostgreSQL: the only place that imports SQLAlchemy."""

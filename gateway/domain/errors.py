@@ -1,0 +1,114 @@
+"""Everything that can go wrong, as facts with their data, ordered by whose fault it is.
+
+The HTTP status of each stands in `gateway/api/errors.py` and nowhere else. `str(error)` is the one sentence a caller
+reads: it names the cause and the way out, and holds no path, address or credential.
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """Any refusal or failure the gateway can answer with; `str()` of it is a sentence for the caller."""
+
+
+# --- the caller's fault ------------------------------------------------------------------------
+
+
+class CallerError(GatewayError):
+    """The same call will fail again until the caller changes it."""
+
+
+class Unauthenticated(CallerError):
+    """No credential, or one that belongs to no key."""
+
+
+class Forbidden(CallerError):
+    """A known key that may not do this: expired, revoked, restricted, or not granted what it names."""
+
+
+class NotGranted(Forbidden):
+    """The key may not use this model, upscaler or LoRA."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f'This key may not use the {kind} "{name}". The lists show what it may use.')
+
+
+class InvalidRequest(CallerError):
+    """A body that cannot be used. `field` is the parameter at fault, "" for the body as a whole."""
+
+    def __init__(self, sentence: str, field: str = "") -> None:
+        self.field = field
+        super().__init__(sentence)
+
+
+class UnknownModel(InvalidRequest):
+    """The named checkpoint is not in the pool, is named ambiguously, or no checkpoint was named."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, field="sd_model_checkpoint")
+
+
+class SamplerNotFound(CallerError):
+    """The sampler is in no list; clients compare this sentence, so it never changes."""
+
+    def __init__(self) -> None:
+        super().__init__("Sampler not found")
+
+
+class BodyTooLarge(CallerError):
+    """Body, image bytes or pixels above the limit."""
+
+
+class RouteNotFound(CallerError):
+    """No such route; the body is exactly what a real server says."""
+
+    def __init__(self) -> None:
+        super().__init__("Not Found")
+
+
+# --- capacity ------------------------------------------------------------------------------------
+
+
+class CapacityError(GatewayError):
+    """The call is fine, but not now. `retry_after_s` is the true wait in seconds, > 0."""
+
+    def __init__(self, sentence: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(sentence)
+
+
+class RateLimited(CapacityError):
+    """Too many requests a minute for this tenant or key."""
+
+
+class QuotaExceeded(CapacityError):
+    """The day's or month's images or GPU-seconds are used up; waits until the window (UTC) ends."""
+
+
+class TooManyOutstanding(CapacityError):
+    """The tenant already has as many waiting and running jobs as its plan allows."""
+
+
+class NoCapacity(CapacityError):
+    """No backend became free, or none is up, before the deadline."""
+
+
+class Draining(CapacityError):
+    """This process is shutting down."""
+
+
+# --- the backends' fault --------------------------------------------------------------------------
+
+
+class GenerationFailed(GatewayError):
+    """The backend failed and so did the retry; the sentence says what it said, without paths."""
+
+
+# --- a store's fault ------------------------------------------------------------------------------
+
+
+class StoreUnavailable(GatewayError):
+    """Redis or the database cannot be reached; nothing was admitted."""
+
+    retry_after_s = 1.0
