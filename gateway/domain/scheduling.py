@@ -1,8 +1,8 @@
 """Which waiting job gets which backend: the pure scheduler behind the dispatcher and the pool simulator.
 
-Events go in (`arrived`, `left`, `backend_changed`, `tick`), effects come out (`Grant`). It knows no clock and no I/O: every
-event carries `now`, in seconds on any steady scale. Whoever drives it applies each effect before the next event, and
-reports what became of it by `backend_changed`.
+Events go in (`arrived`, `left`, `backend_changed`, `tick`), effects come out (`Grant`). It knows no clock and no I/O:
+every event carries `now`, in seconds on any steady scale. Whoever drives it applies each effect before the next
+event, and reports what became of it by `backend_changed`.
 
 Rules of this first policy, in order:
 (1) A backend takes a job only while it is free, and only a job it can run.
@@ -48,7 +48,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class BackendView:
-    """One backend as the scheduler sees it: `usable` says it is up and not draining; free iff usable and not running."""
+    """One backend as the scheduler sees it: `usable` is up and not draining; free iff usable and not running."""
 
     name: str
     loaded: str
