@@ -1,0 +1,183 @@
+"""Jobs in Redis: entering, asking again, leaving, and the process's heartbeat. Fulfils `ports.JobStore` and
+`Announcer`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.adapters.redis.connection import Connection
+from gateway.adapters.redis.scripts import load_script
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.usage import Measure, Window
+from gateway.ports import (
+    Admitted,
+    Beat,
+    Entry,
+    EpochChanged,
+    Granted,
+    Leaving,
+    Queued,
+    RateState,
+    Refused,
+    SeedsNeeded,
+    Woken,
+)
+
+MICROSECONDS = 1_000_000
+
+
+def seconds(raw: bytes) -> float:
+    """A script's microseconds as seconds."""
+    return int(raw) / MICROSECONDS
+
+
+class RedisJobs:
+    """One process's view of all jobs; `process` is its name in the store, unique to this start."""
+
+    def __init__(self, connection: Connection, process: str, lease_s: float = 10.0) -> None:
+        self._connection = connection
+        self._process = process
+        self._lease_us = int(lease_s * MICROSECONDS)
+
+    async def enter(self, entry: Entry) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+        """Admit the job, all or nothing. Raises StoreUnavailable; the job may then have been admitted."""
+        arguments = (msgspec.json.encode(self._entry_arguments(entry)), entry.static, entry.ticket)
+        reply = await self._connection.run(load_script("enter"), entry.operation_id, *arguments)
+        if reply[0] == b"generation":  # the data are lost: whoever beats first begins a new generation
+            await self.beat(0)
+            reply = await self._connection.run(load_script("enter"), f"{entry.operation_id}-anew", *arguments)
+        return _entered(reply)
+
+    async def requeue(
+        self, operation_id: str, job_id: str, runnable_on: tuple[str, ...], ticket: bytes, loaded: str | None
+    ) -> Granted | Queued | None:
+        """Give the job's slot back after a failed attempt and ask again elsewhere; None if it no longer runs."""
+        arguments: dict[str, Any] = {"job": job_id, "backends": runnable_on}
+        if loaded is not None:
+            arguments["loaded"] = loaded
+        reply = await self._connection.run(load_script("requeue"), operation_id, msgspec.json.encode(arguments), ticket)
+        return None if reply[0] == b"gone" else _place(reply)
+
+    async def leave(self, leaving: Leaving) -> bool:
+        """End the job; False if nothing was open (any more) under that id."""
+        arguments: dict[str, Any] = {
+            "job": leaving.job_id,
+            "outcome": leaving.outcome,
+            "images": leaving.images,
+            "gpu_seconds": leaving.gpu_seconds,
+        }
+        if leaving.loaded is not None:
+            arguments["loaded"] = leaving.loaded
+        if leaving.is_abandoned:
+            arguments["abandoned"] = True
+        reply = await self._connection.run(
+            load_script("leave"), leaving.operation_id, msgspec.json.encode(arguments), leaving.final
+        )
+        return reply[0] in (b"closed", b"corrected")
+
+    async def beat(self, held_count: int) -> Beat:
+        """Say that this process lives, close what dead ones left, learn what changed."""
+        reply = await self._connection.run(
+            load_script("heartbeat"), "", self._process, secrets.token_hex(8), self._lease_us, held_count
+        )
+        at, generation, epoch, version, dispatcher, reaped, agreement, *held = reply
+        return Beat(
+            at=seconds(at),
+            generation=generation.decode(),
+            epoch=epoch.decode(),
+            catalogue_version=version.decode(),
+            dispatcher=dispatcher.decode(),
+            reaped=int(reaped),
+            held=None if agreement == b"=" else frozenset(job.decode() for job in held),
+        )
+
+    async def look(self, job_ids: Sequence[str]) -> dict[str, Granted]:
+        """Those of the waiting jobs that were granted meanwhile."""
+        if not job_ids:
+            return {}
+        commands: list[tuple[str | bytes | int, ...]] = [
+            ("HMGET", self._connection.key(f"job:{job_id}"), "state", "backend", "started", "before")
+            for job_id in job_ids
+        ]
+        found = {}
+        for job_id, fields in zip(job_ids, await self._connection.pipeline(commands), strict=True):
+            state, backend, started, before = fields
+            if state == b"r":
+                found[job_id] = Granted(backend.decode(), (before or b"").decode(), seconds(started))
+        return found
+
+    async def next_message(self, timeout_s: float) -> Woken | None:
+        """The next message to this process, None when none came in time."""
+        raw = await self._connection.pop(f"wake:{self._process}", timeout_s)
+        if raw is None:
+            return None
+        _, job_id, backend, started, *before = raw.decode().split(" ", 4)
+        return Woken(job_id, Granted(backend, before[0] if before else "", int(started) / MICROSECONDS))
+
+    async def epoch(self) -> str:
+        """The revocation epoch now."""
+        raw = await self._connection.command("GET", self._connection.key("epoch"))
+        return raw.decode() if raw else (await self.beat(0)).epoch
+
+    async def keys_changed(self) -> None:
+        """Begin a new revocation epoch: every cached caller is looked up anew before its next job."""
+        await self._connection.command("SET", self._connection.key("epoch"), secrets.token_hex(8))
+
+    def _entry_arguments(self, entry: Entry) -> dict[str, Any]:
+        return {
+            "job": entry.job_id,
+            "tenant": entry.tenant_id,
+            "proc": self._process,
+            "epoch": entry.epoch,
+            "checkpoint": entry.checkpoint,
+            "backends": entry.runnable_on,
+            "cap": entry.max_concurrency,
+            "max_queued": entry.max_queued,
+            "rates": [
+                {
+                    "id": rate.subject,
+                    "interval_us": round(60 * MICROSECONDS / rate.per_minute),
+                    "burst": rate.burst,
+                }
+                for rate in entry.rates
+            ],
+            "quotas": [
+                {
+                    "measure": quota.measure,
+                    "window": quota.window,
+                    "limit": quota.limit,
+                    "amount": quota.amount,
+                    "seed": entry.seeds.get((quota.measure, quota.window), False),
+                }
+                for quota in entry.quotas
+            ],
+        }
+
+
+def _entered(reply: list[bytes]) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+    word, at, *rest = reply
+    match word:
+        case b"granted" | b"queued":
+            return Admitted(_place(reply), RateState(int(reply[4]), int(reply[5]) / MICROSECONDS))
+        case b"epoch":
+            return EpochChanged(rest[0].decode())
+        case b"seed":
+            triples = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)
+            return SeedsNeeded(tuple((Measure(m.decode()), Window(w.decode()), float(s)) for m, w, s in triples))
+        case b"rate" | b"quota":
+            return Refused(word.decode(), rest[1].decode(), seconds(rest[0]), seconds(at))
+        case b"outstanding" | b"busy":
+            return Refused(word.decode(), rest[0].decode(), 0.0, seconds(at))
+    raise StoreUnavailable("The gateway's store has just lost its data. Try again in a moment.")
+
+
+def _place(reply: list[bytes]) -> Granted | Queued:
+    word, at, what, before = reply[:4]
+    if word == b"granted":
+        return Granted(what.decode(), before.decode(), seconds(at))
+    return Queued(int(what), seconds(at))

@@ -1,0 +1,102 @@
+-- purpose: admit one job, all or nothing: key still valid, rate, quotas, outstanding, open record, and the slot by rule 0 or a ticket.
+-- KEYS[1]: "{namespace}:generation"
+-- ARGV[1], ARGV[2]: see prelude
+-- ARGV[3]: JSON {job, tenant, proc, epoch, checkpoint, backends[], cap, max_queued,
+--          rates[{id, interval_us, burst}], quotas[{measure, window, limit, amount, seed}]}
+-- ARGV[4], ARGV[5]: the ledger's static part and the scheduler's ticket, both JSON, kept as they are
+-- returns: {"granted", now, backend, loaded before, remaining, reset_us} | {"queued", now, position, "", remaining, reset_us}
+--          | {"epoch", now, epoch} | {"seed", now, measure, window, start_s, ...} | {"rate"|"quota", now, retry_us, which}
+--          | {"outstanding"|"busy", now, outstanding} | {"generation", now}; the last six take nothing
+-- oracle: tests/support/memory_jobs.py (MemoryJobs.enter)
+
+local kept = first_answer()
+if kept then return kept end
+local a = cjson.decode(ARGV[3])
+local known = redis.call('MGET', KEYS[1], P .. 'epoch')
+
+-- (1) A store that lost its data, or keys that changed since they were looked up: the process must look first.
+if not known[1] then return {'generation', text(now)} end
+if known[2] ~= a.epoch then return answer({'epoch', text(now), known[2] or ''}) end
+
+-- (2) Rate: GCRA. A call fits when the theoretical arrival time after it is at most a burst ahead of now.
+local arrivals, remaining, reset = {}, -1, 0
+for i, rate in ipairs(a.rates) do
+  local tat = tonumber(redis.call('GET', P .. 'rate:' .. rate.id) or '0')
+  local after = math.max(tat, now) + rate.interval_us
+  local early = after - rate.burst * rate.interval_us - now
+  if early > 0 then return answer({'rate', text(now), text(early), rate.id}) end
+  arrivals[i] = after
+  local left = math.floor(-early / rate.interval_us)
+  if remaining < 0 or left < remaining then remaining, reset = left, after - now end
+end
+
+-- (3) Quotas: calendar windows in UTC. One that is not counted yet is asked of the ledger first.
+local function month_of(day)  -- days since 1970 -> first day of that month, first day of the next
+  local z = day + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local first = day - (doy - math.floor((153 * mp + 2) / 5))
+  local year = yoe + era * 400
+  local next_mp = mp + 1
+  if next_mp == 12 then next_mp = 0; year = year + 1 end
+  local next_doy = math.floor((153 * next_mp + 2) / 5)
+  local e = math.floor(year / 400)
+  local y = year - e * 400
+  return first, e * 146097 + y * 365 + math.floor(y / 4) - math.floor(y / 100) + next_doy - 719468
+end
+
+local today = math.floor(now / 86400000000)
+local reservations, missing = {}, {'seed', text(now)}
+for i, quota in ipairs(a.quotas) do
+  local first, last = today, today + 1
+  if quota.window == 'month' then first, last = month_of(today) end
+  local key = P .. 'quota:' .. a.tenant .. ':' .. quota.measure .. ':' .. quota.window .. ':' .. text(first)
+  local used = redis.call('GET', key)
+  if not used and quota.seed then
+    used = string.format('%.6f', quota.seed)
+    redis.call('SET', key, used, 'PX', text((last - today + 1) * DAY_MS))
+  end
+  if not used then
+    table.insert(missing, quota.measure)
+    table.insert(missing, quota.window)
+    table.insert(missing, text(first * 86400))
+  elseif tonumber(used) + quota.amount > quota.limit + 0.0000005 then
+    return answer({'quota', text(now), text(last * 86400000000 - now), quota.measure .. ' a ' .. quota.window})
+  else
+    reservations[i] = {key = key, measure = quota.measure, amount = quota.amount}
+  end
+end
+if #missing > 2 then return answer(missing) end
+
+-- (4) Outstanding jobs, waiting and running together.
+local outstanding = redis.call('SCARD', P .. 'out:' .. a.tenant)
+if outstanding >= a.cap + a.max_queued then return answer({'outstanding', text(now), text(outstanding)}) end
+local backend, loaded = place(a.tenant, a.cap, a.checkpoint, a.backends)
+if not backend and a.max_queued == 0 then return answer({'busy', text(now), text(outstanding)}) end
+
+-- (5) Admitted: take everything.
+for i, rate in ipairs(a.rates) do
+  redis.call('SET', P .. 'rate:' .. rate.id, text(arrivals[i]), 'PX', text(math.ceil((arrivals[i] - now) / 1000) + 1000))
+end
+for _, reservation in ipairs(reservations) do
+  redis.call('INCRBYFLOAT', reservation.key, string.format('%.6f', reservation.amount))
+end
+local job = P .. 'job:' .. a.job
+redis.call('HSET', job, 'tenant', a.tenant, 'proc', a.proc, 'state', 'w', 'checkpoint', a.checkpoint, 'cap', a.cap,
+  'entered', text(now), 'static', ARGV[4], 'ticket', ARGV[5])
+if #reservations > 0 then redis.call('HSET', job, 'quota', cjson.encode(reservations)) end
+redis.call('PEXPIRE', job, DAY_MS)
+add(P .. 'out:' .. a.tenant, a.job)
+add(P .. 'held:' .. a.proc, a.job)
+if backend then
+  start(a.job, a.tenant, a.checkpoint, backend, loaded)
+  return answer({'granted', text(now), backend, loaded, text(remaining), text(reset)})
+end
+redis.call('ZADD', P .. 'tickets', text(now), a.job)
+redis.call('PEXPIRE', P .. 'tickets', DAY_MS)
+event('A', a.job)
+nudge_dispatcher()
+return answer({'queued', text(now), text(redis.call('ZCARD', P .. 'tickets')), '', text(remaining), text(reset)})

@@ -1,0 +1,17 @@
+-- purpose: take a free backend's slot for the gateway's own upkeep of it; given back by leave.lua like any job's.
+-- KEYS[1]: "{namespace}:generation"
+-- ARGV[1], ARGV[2]: see prelude
+-- ARGV[3]: the process; ARGV[4]: the upkeep's job id; ARGV[5]: the backend
+-- returns: {"held", now, loaded} | {"taken", now}
+-- oracle: tests/support/memory_jobs.py (MemoryJobs.hold)
+
+local kept = first_answer()
+if kept then return kept end
+local process, job, backend = ARGV[3], ARGV[4], ARGV[5]
+if redis.call('HEXISTS', P .. 'slot', backend) == 1 then return answer({'taken', text(now)}) end
+redis.call('HSET', P .. 'job:' .. job, 'tenant', '-', 'proc', process, 'checkpoint', '', 'cap', 1, 'entered', text(now), 'upkeep', '1')
+redis.call('PEXPIRE', P .. 'job:' .. job, DAY_MS)
+add(P .. 'held:' .. process, job)
+local loaded = redis.call('HGET', P .. 'loaded', backend) or ''
+start(job, '-', '', backend, loaded)
+return answer({'held', text(now), loaded})

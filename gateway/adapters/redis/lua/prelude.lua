@@ -1,0 +1,164 @@
+-- purpose: what every script shares; it is put before each of them when they are loaded, and is no script of its own.
+-- KEYS[1]: "{namespace}:generation"; every other key of the gateway shares its hash tag and is named from its prefix
+-- ARGV[1]: offset_ms, added to the server's clock: 0 in production, set by contract suites only
+-- ARGV[2]: operation id: the same id again returns the first answer and changes nothing; "" for scripts that may repeat
+-- returns: nothing; it defines the locals below
+-- oracle: tests/support/memory_jobs.py (MemoryJobs)
+--
+-- Keys, all below the prefix P (times are microseconds since the epoch, by the server's clock):
+--   generation, epoch        random texts, compared for equality only; kept until the data are lost
+--   procs                    zset: process -> last heartbeat
+--   held:<process>           set of the jobs that this process answers for
+--   out:<tenant>             set of the tenant's outstanding jobs (waiting + running)
+--   run:<tenant>             set of the tenant's running jobs
+--   rate:<id>                GCRA's theoretical arrival time
+--   quota:<tenant>:<measure>:<window>   what the window has used, reservations included
+--   tickets                  zset: waiting job -> time of entry
+--   job:<id>                 hash: tenant proc state(w|r|c) backend checkpoint cap entered started quota static ticket ...
+--   slot                     hash: backend -> "<job> <tenant> <started>"; "! <job> <since>" while it is recovering
+--   loaded, bstate           hash: backend -> checkpoint / BackendState
+--   catalogue                hash: backend -> inventory as JSON; catalogue_version changes with it
+--   lease                    "<process> <renewed>": who runs the dispatcher
+--   events, events_lost      what the dispatcher has not seen yet; set when that was too much to keep
+--   wake:<process>           what that process is waiting for: "G <job> <backend> <started> <loaded before>"
+--   outbox                   stream of closed records, until they stand in SQL
+--   op:<id>                  first answer of an operation
+
+local P = string.sub(KEYS[1], 1, -11)
+local DAY_MS = 86400000
+local LEASE_US = 3000000
+local MAX_EVENTS = 10000
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2] + tonumber(ARGV[1]) * 1000
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function first_answer()
+  local kept = redis.call('GET', P .. 'op:' .. ARGV[2])
+  return kept and cjson.decode(kept)
+end
+
+local function answer(reply)
+  redis.call('SET', P .. 'op:' .. ARGV[2], cjson.encode(reply), 'PX', 120000)
+  return reply
+end
+
+local function add(key, member)
+  redis.call('SADD', key, member)
+  redis.call('PEXPIRE', key, DAY_MS)
+end
+
+local function wake(process, message)
+  redis.call('RPUSH', P .. 'wake:' .. process, message)
+  redis.call('PEXPIRE', P .. 'wake:' .. process, 60000)
+end
+
+-- the process that holds the dispatcher's lease, or nil when nobody does
+local function dispatcher()
+  local lease = redis.call('GET', P .. 'lease')
+  if not lease then return nil end
+  local process, renewed = string.match(lease, '^(%S+) (%d+)$')
+  if now - tonumber(renewed) > LEASE_US then return nil end
+  return process
+end
+
+local function nudge_dispatcher()
+  local process = dispatcher()
+  if process and redis.call('LLEN', P .. 'wake:' .. process .. ':d') == 0 then
+    wake(process .. ':d', 'D')
+  end
+end
+
+local function event(kind, job)
+  if redis.call('RPUSH', P .. 'events', kind .. job) > MAX_EVENTS then
+    redis.call('DEL', P .. 'events')
+    redis.call('SET', P .. 'events_lost', '1', 'PX', DAY_MS)
+  else
+    redis.call('PEXPIRE', P .. 'events', DAY_MS)
+  end
+end
+
+-- Rule 0: nobody waits, a free backend has the checkpoint loaded, the tenant runs fewer than its cap.
+-- Gives that backend and what was loaded there, or nil.
+local function place(tenant, cap, checkpoint, backends)
+  if #backends == 0 then return nil end
+  if redis.call('ZCARD', P .. 'tickets') > 0 then return nil end
+  if redis.call('SCARD', P .. 'run:' .. tenant) >= cap then return nil end
+  local slots = redis.call('HMGET', P .. 'slot', unpack(backends))
+  local states = redis.call('HMGET', P .. 'bstate', unpack(backends))
+  local loaded = redis.call('HMGET', P .. 'loaded', unpack(backends))
+  for i, backend in ipairs(backends) do
+    if not slots[i] and states[i] == 'up' and (checkpoint == '' or loaded[i] == checkpoint) then
+      return backend, loaded[i] or ''
+    end
+  end
+  return nil
+end
+
+-- `before` is what was loaded there: the job's process is told whether its checkpoint had to be loaded.
+local function start(job, tenant, checkpoint, backend, before)
+  redis.call('HSET', P .. 'slot', backend, job .. ' ' .. tenant .. ' ' .. text(now))
+  if checkpoint ~= '' then redis.call('HSET', P .. 'loaded', backend, checkpoint) end
+  redis.call('HSET', P .. 'job:' .. job, 'state', 'r', 'backend', backend, 'started', text(now), 'before', before)
+  add(P .. 'run:' .. tenant, job)
+end
+
+-- Gives the job's slot back. `loaded`: nil keeps what is known of the backend's checkpoint, '' forgets it.
+local function free_slot(job, backend, loaded)
+  local holder = redis.call('HGET', P .. 'slot', backend)
+  if not holder then return end
+  if string.match(holder, '^(%S+)') == job or string.match(holder, '^! (%S+)') == job then
+    redis.call('HDEL', P .. 'slot', backend)
+    if loaded == '' then
+      redis.call('HDEL', P .. 'loaded', backend)
+    elseif loaded then
+      redis.call('HSET', P .. 'loaded', backend, loaded)
+    end
+  end
+end
+
+-- The job gave its backend up while that may still be at work: nobody gets the slot until the backend is quiet.
+local function mark_recovering(job, backend)
+  local holder = redis.call('HGET', P .. 'slot', backend)
+  if holder and string.match(holder, '^(%S+)') == job then
+    redis.call('HSET', P .. 'slot', backend, '! ' .. job .. ' ' .. text(now))
+  end
+end
+
+local function to_outbox(job, fields, outcome, final)
+  redis.call('XADD', P .. 'outbox', '*', 'job', job, 'outcome', outcome, 'entered', fields.entered,
+    'started', fields.started or '0', 'ended', text(now), 'backend', fields.backend or '',
+    'static', fields.static or '{}', 'final', final)
+end
+
+local function job_fields(job)
+  local names = {'tenant', 'proc', 'state', 'backend', 'entered', 'started', 'quota', 'static', 'checkpoint',
+    'cap', 'closed', 'corrected', 'upkeep', 'ticket'}
+  local values = redis.call('HMGET', P .. 'job:' .. job, unpack(names))
+  local fields = {}
+  for i, name in ipairs(names) do fields[name] = values[i] or nil end
+  return fields.tenant and fields
+end
+
+-- Everything a job took goes back and its record goes to the outbox; the slot is the caller's to free or to mark.
+local function close(job, fields, outcome, used, final)
+  local tenant = fields.tenant
+  redis.call('SREM', P .. 'held:' .. fields.proc, job)
+  redis.call('SREM', P .. 'out:' .. tenant, job)
+  redis.call('SREM', P .. 'run:' .. tenant, job)
+  if redis.call('ZREM', P .. 'tickets', job) == 1 then event('L', job) end
+  if fields.quota then
+    for _, quota in ipairs(cjson.decode(fields.quota)) do
+      local difference = (used[quota.measure] or 0) - quota.amount
+      if difference ~= 0 and redis.call('EXISTS', quota.key) == 1 then
+        redis.call('INCRBYFLOAT', quota.key, string.format('%.6f', difference))
+      end
+    end
+  end
+  redis.call('HSET', P .. 'job:' .. job, 'state', 'c', 'closed', outcome)
+  redis.call('PEXPIRE', P .. 'job:' .. job, 3600000)
+  if not fields.upkeep then to_outbox(job, fields, outcome, final) end
+end
+

@@ -1,0 +1,86 @@
+"""The pool's shared state in Redis: the dispatcher's lease and view, slots for upkeep, what the watcher found.
+
+Fulfils `ports.PoolStore`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from gateway.adapters.redis.connection import Connection
+from gateway.adapters.redis.jobs import seconds
+from gateway.adapters.redis.scripts import load_script
+from gateway.ports import PoolChanges, PoolNews, SlotView, WaitingJob
+
+
+class RedisPool:
+    """One process's access to the pool's state."""
+
+    def __init__(self, connection: Connection, process: str) -> None:
+        self._connection = connection
+        self._process = process
+
+    async def poll(self, *, from_scratch: bool) -> PoolChanges | None:
+        """Take or renew the dispatcher's lease and read what changed; None when another process holds it."""
+        reply = await self._connection.run(load_script("poll"), "", self._process, "all" if from_scratch else "")
+        if reply[0] == b"follower":
+            return None
+        _, at, extent, arrived, left, slots, loaded, states = reply
+        triples = zip(arrived[0::3], arrived[1::3], arrived[2::3], strict=True)
+        return PoolChanges(
+            at=seconds(at),
+            is_all=extent == b"all",
+            arrived=tuple(WaitingJob(job.decode(), seconds(entered), ticket) for job, entered, ticket in triples),
+            left=tuple(job.decode() for job in left),
+            slots={name: _slot(name, held) for name, held in _pairs(slots)},
+            loaded=dict(_pairs(loaded)),
+            states=dict(_pairs(states)),
+        )
+
+    async def grant(self, operation_id: str, grants: Sequence[tuple[str, str]]) -> list[str]:
+        """Carry out (job, backend) decisions; a word for each: granted, gone, taken, cap, deposed."""
+        words = [word for grant in grants for word in grant]
+        reply = await self._connection.run(load_script("grant"), operation_id, self._process, *words)
+        if reply == [b"deposed"]:
+            return ["deposed"] * len(grants)
+        return [word.decode() for word in reply]
+
+    async def hold(self, operation_id: str, job_id: str, backend: str) -> bool:
+        """Take a free backend's slot for upkeep; it is given back by `JobStore.leave`."""
+        reply = await self._connection.run(load_script("hold"), operation_id, self._process, job_id, backend)
+        return bool(reply[0] == b"held")
+
+    async def publish(self, operation_id: str, news: PoolNews) -> None:
+        """Let every process know."""
+        arguments = {"states": news.states, "loaded": news.loaded, "quiet": news.quiet, "removed": news.removed}
+        inventories = [word for pair in news.inventories.items() for word in pair]
+        await self._connection.run(load_script("publish"), operation_id, msgspec.json.encode(arguments), *inventories)
+
+    async def inventories(self) -> Mapping[str, bytes]:
+        """The last published inventory of each backend, as JSON."""
+        raw = await self._connection.command("HGETALL", self._connection.key("catalogue"))
+        items = raw.items() if isinstance(raw, dict) else zip(raw[0::2], raw[1::2], strict=True)
+        return {name.decode(): inventory for name, inventory in items}
+
+    async def wait_for_work(self, timeout_s: float) -> None:
+        """Return when the dispatcher has something to do, or when the time is up."""
+        await self._connection.pop(f"wake:{self._process}:d", timeout_s)
+
+    async def resign(self) -> None:
+        """Give the dispatcher's lease up, so that another process takes it at once."""
+        raw = await self._connection.command("GET", self._connection.key("lease"))
+        if raw and raw.decode().split(" ")[0] == self._process:
+            await self._connection.command("DEL", self._connection.key("lease"))
+
+
+def _pairs(flat: list[bytes]) -> Iterator[tuple[str, str]]:
+    return ((name.decode(), value.decode()) for name, value in zip(flat[0::2], flat[1::2], strict=True))
+
+
+def _slot(backend: str, held: str) -> SlotView:
+    first, second, since = held.split(" ")
+    if first == "!":
+        return SlotView(backend, second, "", int(since) / 1e6, is_recovering=True, mark=held)
+    return SlotView(backend, first, second, int(since) / 1e6, is_recovering=False, mark=held)
