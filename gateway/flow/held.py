@@ -1,0 +1,89 @@
+"""The jobs this process answers for, and how word of a granted backend reaches the call that waits for it.
+
+A job stands here from before it is entered until its leaving was acknowledged: what the store holds for this process
+and
+what stands here are compared at every heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.ports import Granted, Woken
+
+
+@dataclass(slots=True)
+class HeldJob:
+    """One job of this process. `admitted_at` by the loop's clock, None while entering is under way."""
+
+    job_id: str
+    admitted_at: float | None = None
+    place: Granted | None = None
+    granted: asyncio.Event = field(default_factory=asyncio.Event)
+    is_lost: bool = False
+
+    def take(self, granted: Granted) -> None:
+        """The job has this backend now; the call that waits goes on. The first word counts."""
+        if self.place is None:
+            self.place = granted
+            self.granted.set()
+
+    def wait_again(self) -> None:
+        """The job gave its backend back and waits for another."""
+        self.place = None
+        self.granted.clear()
+
+    async def backend(self) -> Granted:
+        """The backend, once there is one. Raises StoreUnavailable if the store forgot the job meanwhile."""
+        await self.granted.wait()
+        if self.place is None:
+            raise StoreUnavailable("The gateway's store lost the queue. Send the call again.")
+        return self.place
+
+
+class HeldJobs:
+    """All jobs of this process, by id."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, HeldJob] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._jobs
+
+    def open(self, job_id: str) -> HeldJob:
+        """A new job, before it is entered."""
+        return self._jobs.setdefault(job_id, HeldJob(job_id))
+
+    def close(self, job_id: str) -> None:
+        """The job has left, or was never admitted."""
+        self._jobs.pop(job_id, None)
+
+    def deliver(self, message: Woken) -> None:
+        """Tell the waiting call; a job that is gone meanwhile has left or will leave, which gives the slot back."""
+        job = self._jobs.get(message.job_id)
+        if job is not None:
+            job.take(message.granted)
+
+    def waiting(self) -> tuple[str, ...]:
+        """Ids of admitted jobs without a backend, oldest first."""
+        return tuple(job.job_id for job in self._jobs.values() if job.admitted_at is not None and job.place is None)
+
+    def reconcile(self, in_store: Iterable[str], beaten_at: float) -> tuple[str, ...]:
+        """Compare with what the store holds, as of a heartbeat sent at `beaten_at`.
+
+        Gives the store's jobs that nobody here answers for: they must be made to leave. A waiting job that the store
+        does not know (any more) is told that it is lost.
+        """
+        held = frozenset(in_store)
+        for job in self._jobs.values():
+            was_admitted = job.admitted_at is not None and job.admitted_at < beaten_at
+            if was_admitted and job.place is None and job.job_id not in held:
+                job.is_lost = True
+                job.granted.set()
+        return tuple(sorted(held - self._jobs.keys()))
