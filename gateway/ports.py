@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.domain.backends import Backend
 from gateway.domain.jobs import Operation, Outcome
@@ -321,3 +321,19 @@ class BackendClient(Protocol):
 
     async def post(self, backend: Backend, path: str, body: bytes, timeout_s: float) -> RawReply:
         """Post to a route of the backend; an empty body is sent as none."""
+
+
+# --- what operators see -----------------------------------------------------------------------------
+
+
+class Log(Protocol):
+    """Structured lines; never a credential, a prompt or an image."""
+
+    def call(self, **fields: Any) -> None:  # noqa: ANN401 - whatever a line holds
+        """The one line of a call, with stable field names."""
+
+    def warn(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - as above
+        """Something an operator may have to act on."""
+
+    def failed(self, event: str, error: BaseException, **fields: Any) -> None:  # noqa: ANN401 - as above
+        """A defect or an outage, with its trace."""

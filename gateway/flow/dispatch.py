@@ -9,12 +9,13 @@ from one snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from gateway.domain.backends import BackendState
 from gateway.domain.scheduling import BackendView, Running, Scheduler, Ticket
+from gateway.flow.ids import new_id
 from gateway.ports import PoolChanges, PoolStore, SlotView, WaitingJob
 
 IDLE_S = 1.0
@@ -24,9 +25,8 @@ RECOVERING = "!"
 class Dispatcher:
     """One process's part in dispatching: leading, or standing by once a second."""
 
-    def __init__(self, pool: PoolStore, new_id: Callable[[], str]) -> None:
+    def __init__(self, pool: PoolStore) -> None:
         self._pool = pool
-        self._new_id = new_id
         self._scheduler: Scheduler | None = None
         self._tickets: dict[str, Ticket] = {}
         self._put_back: list[Ticket] = []
@@ -62,7 +62,7 @@ class Dispatcher:
         grants = self._decide(changes)
         if not grants:
             return False
-        results = await self._pool.grant(self._new_id(), grants)
+        results = await self._pool.grant(new_id(), grants)
         if "deposed" in results:
             self._stand_by()
             return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from gateway.domain.errors import (
     GatewayError,
@@ -16,6 +15,7 @@ from gateway.domain.errors import (
 from gateway.domain.keys import Caller
 from gateway.domain.usage import Measure, Window
 from gateway.flow.held import HeldJob, HeldJobs
+from gateway.flow.ids import new_id
 from gateway.ports import Admitted, Entry, EpochChanged, Granted, JobStore, Ledger, Quota, Rate, RateState, SeedsNeeded
 from gateway.ports import Refused as RefusedByStore
 
@@ -31,13 +31,12 @@ class KeysChanged(GatewayError):
 
 
 class Entrance:
-    """Where jobs are admitted. `new_id` gives fresh operation ids."""
+    """Where jobs are admitted."""
 
-    def __init__(self, jobs: JobStore, ledger: Ledger, held: HeldJobs, new_id: Callable[[], str]) -> None:
+    def __init__(self, jobs: JobStore, ledger: Ledger, held: HeldJobs) -> None:
         self._jobs = jobs
         self._ledger = ledger
         self._held = held
-        self._new_id = new_id
 
     async def enter(self, entry: Entry) -> tuple[HeldJob, RateState]:
         """The admitted job, waiting or with its backend; it must leave whatever happens next.
@@ -60,7 +59,7 @@ class Entrance:
     async def _admit(self, entry: Entry) -> Admitted:
         seeds: dict[tuple[Measure, Window], float] = {}
         for _ in range(ATTEMPTS):
-            answer = await self._jobs.enter(_with(entry, self._new_id(), seeds))
+            answer = await self._jobs.enter(_with(entry, new_id(), seeds))
             match answer:
                 case Admitted():
                     return answer

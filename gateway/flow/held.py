@@ -64,6 +64,10 @@ class HeldJobs:
         """The job has left, or was never admitted."""
         self._jobs.pop(job_id, None)
 
+    def get(self, job_id: str) -> HeldJob | None:
+        """The job, None if it is not (any longer) held."""
+        return self._jobs.get(job_id)
+
     def deliver(self, message: Woken) -> None:
         """Tell the waiting call; a job that is gone meanwhile has left or will leave, which gives the slot back."""
         job = self._jobs.get(message.job_id)

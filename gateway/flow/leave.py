@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.jobs import Outcome
 from gateway.flow.held import HeldJobs
+from gateway.flow.ids import new_id
 from gateway.ports import JobStore, Leaving
 
 
 class Exit:
     """Where jobs end. A leaving that the store did not hear is kept and sent again, under the same operation id."""
 
-    def __init__(self, jobs: JobStore, held: HeldJobs, new_id: Callable[[], str]) -> None:
+    def __init__(self, jobs: JobStore, held: HeldJobs) -> None:
         self._jobs = jobs
         self._held = held
-        self._new_id = new_id
         self._unheard: dict[str, Leaving] = {}
 
     @property
@@ -50,4 +48,4 @@ class Exit:
         StoreUnavailable.
         """
         final = msgspec.json.encode({"reason": reason})
-        await self._jobs.leave(Leaving(self._new_id(), job_id, outcome, final=final, is_abandoned=True))
+        await self._jobs.leave(Leaving(new_id(), job_id, outcome, final=final, is_abandoned=True))

@@ -1,0 +1,79 @@
+"""This process's tie to the store: it says that it lives, hears what changed, and hears which waiting job has a
+backend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.domain.jobs import Outcome
+from gateway.flow.authenticate import Epoch
+from gateway.flow.held import HeldJobs
+from gateway.flow.leave import Exit
+from gateway.flow.snapshot import CurrentCatalogue
+from gateway.ports import Beat, JobStore, PoolStore
+
+BEAT_S = 1.0
+LISTEN_S = 1.0
+LOOKED_AT_ONCE = 200
+
+
+class Pulse:
+    """The heartbeat and the ear of one process; each is a loop for the Supervisor."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        pool: PoolStore,
+        held: HeldJobs,
+        way_out: Exit,
+        epoch: Epoch,
+        current: CurrentCatalogue,
+    ) -> None:
+        self._jobs = jobs
+        self._pool = pool
+        self._held = held
+        self._exit = way_out
+        self._epoch = epoch
+        self._current = current
+        self._clock: Callable[[], float] = lambda: asyncio.get_running_loop().time()
+        self.last_beat: Beat | None = None
+        self.last_heard = 0.0
+
+    async def beat_for_ever(self) -> None:
+        """One heartbeat a second. Errors of the store end it, to be started again."""
+        while True:
+            await self.beat()
+            await asyncio.sleep(BEAT_S)
+
+    async def beat(self) -> None:
+        """One heartbeat, and what follows from its answer. Raises StoreUnavailable."""
+        sent_at = self._clock()
+        beat = await self._jobs.beat(len(self._held))
+        self.last_beat, self.last_heard = beat, self._clock()
+        self._epoch.current = beat.epoch
+        if beat.held is not None:
+            # What nobody here answers for was admitted by an enter whose reply never came: its caller has its 503.
+            for job_id in self._held.reconcile(beat.held, sent_at):
+                await self._exit.disown(job_id, Outcome.FAILED, "the store's answer to entering was lost")
+        await self._exit.send_again()
+        await self._current.refresh(self._pool, beat.catalogue_version, beat.at)
+
+    async def listen_for_ever(self) -> None:
+        """Deliver every word of a granted backend; once a second look whether one was missed."""
+        looked_at = self._clock()
+        while True:
+            message = await self._jobs.next_message(LISTEN_S)
+            if message is not None:
+                self._held.deliver(message)
+            if self._clock() - looked_at >= LISTEN_S:
+                looked_at = self._clock()
+                await self._look()
+
+    async def _look(self) -> None:
+        """A word can be lost with its connection; the oldest waiting jobs are looked up themselves."""
+        for job_id, granted in (await self._jobs.look(self._held.waiting()[:LOOKED_AT_ONCE])).items():
+            job = self._held.get(job_id)
+            if job is not None:
+                job.take(granted)

@@ -1,0 +1,135 @@
+"""What the pool has, as this process knows it: read from the store when its version changes, never asked of a backend.
+
+A backend's lists are published as it sent them, cut down to the fields that are used; every process parses and merges
+them
+by itself. What a backend had within 24 hours stays published beside what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from gateway.domain.catalogue import (
+    BackendInventory,
+    Catalogue,
+    Departed,
+    departures,
+    merge,
+    parse_loras,
+    parse_models,
+    parse_names,
+    parse_samplers,
+    parse_scripts,
+    parse_upscalers,
+)
+from gateway.ports import PoolStore
+
+# The backend's lists that make an inventory: route below /sdapi/v1/ -> the fields kept of each entry (None: all of it).
+LISTS: dict[str, tuple[str, ...] | None] = {
+    "sd-models": ("title", "model_name", "filename", "type", "sha256", "hash"),
+    "samplers": ("name", "options", "aliases"),
+    "upscalers": ("name", "scale"),
+    "loras": ("name", "alias", "path"),
+    "sd-vae": ("model_name", "name"),
+    "embeddings": None,
+    "detailers": ("name",),
+    "prompt-styles": ("name",),
+    "scripts": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedInventory:
+    """One backend's lists as they stand in the store. `departed`: entries of `sd-models` with when they were
+    last seen.
+    """
+
+    lists: dict[str, Any]
+    lora_is_safe: bool = False
+    read_at: float = 0.0
+    departed: list[tuple[dict[str, Any], float]] = field(default_factory=list)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> PublishedInventory:
+        """Read what `to_bytes` wrote."""
+        return msgspec.json.decode(raw, type=cls)
+
+    def to_bytes(self) -> bytes:
+        """As JSON."""
+        return msgspec.json.encode(self)
+
+    def inventory(self, name: str) -> BackendInventory:
+        """The lists as values."""
+        get = self.lists.get
+        return BackendInventory(
+            name=name,
+            models=parse_models(get("sd-models")),
+            samplers=parse_samplers(get("samplers")),
+            upscalers=parse_upscalers(get("upscalers")),
+            loras=parse_loras(get("loras")),
+            vaes=parse_names(get("sd-vae")),
+            embeddings=parse_names((get("embeddings") or {}).get("loaded")),
+            detailers=parse_names(get("detailers")),
+            styles=parse_names(get("prompt-styles")),
+            scripts=parse_scripts(get("scripts")),
+            lora_is_safe=self.lora_is_safe,
+        )
+
+    def after(self, before: PublishedInventory | None, name: str) -> PublishedInventory:
+        """These lists, with what `before` had and these have not remembered as departed."""
+        if before is None:
+            return self
+        gone = {departed.model.title for departed in departures(before.inventory(name), self.inventory(name), 0.0)}
+        now_here = {entry.get("title") for entry in self.lists.get("sd-models", ())}
+        lost = [(entry, self.read_at) for entry in before.lists.get("sd-models", ()) if entry.get("title") in gone]
+        still_lost = [(entry, seen) for entry, seen in before.departed if entry.get("title") not in now_here]
+        return PublishedInventory(self.lists, self.lora_is_safe, self.read_at, still_lost + lost)
+
+
+def cut_down(route: str, answer: object) -> Any:  # noqa: ANN401 - JSON of a backend
+    """A backend's list with only the fields that are used; whatever is no list of objects is left as it is."""
+    fields = LISTS[route]
+    if fields is None or not isinstance(answer, list):
+        return answer
+    return [{key: entry[key] for key in fields if key in entry} for entry in answer if isinstance(entry, dict)]
+
+
+class CurrentCatalogue:
+    """The merged catalogue and each backend's inventory, replaced as a whole when the store has a newer version."""
+
+    def __init__(self) -> None:
+        self.catalogue = Catalogue()
+        self.inventories: Mapping[str, BackendInventory] = {}
+        self.published: Mapping[str, PublishedInventory] = {}
+        self.version = ""
+        self._names: dict[tuple[str, str], str] = {}
+
+    async def refresh(self, pool: PoolStore, version: str, now: float) -> None:
+        """Read the store's inventories if `version` is not the one held. May raise StoreUnavailable."""
+        if version == self.version:
+            return
+        raw = await pool.inventories()
+        self.replace({name: PublishedInventory.from_bytes(body) for name, body in raw.items()}, now)
+        self.version = version
+
+    def replace(self, published: Mapping[str, PublishedInventory], now: float) -> None:
+        """Hold these inventories from now on."""
+        inventories = {name: inventory.inventory(name) for name, inventory in published.items()}
+        departed = [lost for name, inventory in published.items() for lost in _departed(name, inventory.departed)]
+        self.catalogue = merge(inventories.values(), departed, now)
+        self.inventories, self.published = inventories, published
+        self._names = {
+            (backend, file.title): model.name for model in self.catalogue.models for backend, file in model.on.items()
+        }
+
+    def name_of(self, backend: str, title: str) -> str:
+        """The catalogue's name of what a backend calls `title`, "" if the catalogue does not know it."""
+        return self._names.get((backend, title), "")
+
+
+def _departed(backend: str, entries: Sequence[tuple[dict[str, Any], float]]) -> list[Departed]:
+    return [Departed(backend, file, last_seen) for entry, last_seen in entries for file in parse_models([entry])]

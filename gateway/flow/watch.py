@@ -1,0 +1,172 @@
+"""Looks after the backends: up or down, what they have, what is loaded, when one that was lost is quiet again.
+
+Only the process that leads looks; what it finds is published to all. A health check never waits behind a backend's
+lock:
+it asks what SD.Next answers in milliseconds while it generates or loads (observed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.domain.backends import Backend, BackendState
+from gateway.domain.errors import AttemptFailed, BackendUnreachable, StoreUnavailable
+from gateway.flow.ids import new_id
+from gateway.flow.snapshot import LISTS, CurrentCatalogue, PublishedInventory, cut_down
+from gateway.flow.upkeep import OK, Upkeep, decoded
+from gateway.ports import BackendClient, PoolChanges, PoolNews, PoolStore, SlotView
+
+LOOK_EVERY_S = 1.0
+READ_LISTS_EVERY_S = 600.0
+ANSWER_TIMEOUT_S = 5.0
+FAILURES_TO_BE_DOWN = 2
+QUIET_ANSWERS = 2
+
+
+@dataclass(slots=True)
+class Watched:
+    """What the watcher remembers of one backend between two looks."""
+
+    failures: int = 0
+    is_managed: bool = False
+    read_at: float = 0.0
+    quiet_answers: int = 0
+    state: BackendState = BackendState.UNSEEN
+
+
+@dataclass(slots=True)
+class _Findings:
+    states: dict[str, str] = field(default_factory=dict)
+    loaded: dict[str, str] = field(default_factory=dict)
+    quiet: dict[str, str] = field(default_factory=dict)
+    inventories: dict[str, bytes] = field(default_factory=dict)
+
+
+class Watcher:
+    """The leader's eye on all backends. `pool_seen` gives the leader's last view of the pool, None while not
+    leading.
+    """
+
+    def __init__(
+        self,
+        backends: Callable[[], Sequence[Backend]],
+        client: BackendClient,
+        pool: PoolStore,
+        upkeep: Upkeep,
+        current: CurrentCatalogue,
+        *,
+        pool_seen: Callable[[], PoolChanges | None],
+    ) -> None:
+        self._backends = backends
+        self._client = client
+        self._pool = pool
+        self._upkeep = upkeep
+        self._current = current
+        self._pool_seen = pool_seen
+        self._watched: dict[str, Watched] = {}
+
+    async def run(self) -> None:
+        """Look once a second, for ever, while this process leads."""
+        while True:
+            seen = self._pool_seen()
+            if seen is None:
+                self._watched.clear()
+            else:
+                await self.look(seen)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self, seen: PoolChanges) -> None:
+        """One look at every backend; what differs from `seen` is published."""
+        backends = self._backends()
+        found = _Findings()
+        async with asyncio.TaskGroup() as group:
+            for backend in backends:
+                group.create_task(self._look_at(backend, seen, found))
+        removed = tuple(seen.states.keys() - {backend.name for backend in backends})
+        news = PoolNews(
+            states={name: state for name, state in found.states.items() if seen.states.get(name) != state},
+            loaded={name: title for name, title in found.loaded.items() if seen.loaded.get(name) != title},
+            quiet=found.quiet,
+            removed=removed,
+            inventories=found.inventories,
+        )
+        if news != PoolNews():
+            await self._pool.publish(new_id(), news)
+
+    async def _look_at(self, backend: Backend, seen: PoolChanges, found: _Findings) -> None:
+        watched = self._watched.setdefault(backend.name, Watched())
+        slot = seen.slots.get(backend.name)
+        try:
+            checkpoint = await self._checkpoint(backend)
+            if watched.state != BackendState.UP or seen.at - watched.read_at > READ_LISTS_EVERY_S:
+                found.inventories[backend.name] = (await self._read_lists(backend, seen.at)).to_bytes()
+                watched.read_at = seen.at
+                watched.is_managed = False
+            if not watched.is_managed and backend.is_managed:
+                watched.is_managed = await self._upkeep.set_options(backend)
+        except (AttemptFailed, StoreUnavailable) as error:
+            watched.failures += 1
+            if watched.failures >= FAILURES_TO_BE_DOWN or isinstance(error, BackendUnreachable):
+                watched.state = BackendState.DOWN
+        else:
+            watched.failures = 0
+            watched.state = BackendState.UP
+            if slot is None and checkpoint is not None:
+                found.loaded[backend.name] = self._current.name_of(backend.name, checkpoint)
+            if slot is not None and slot.is_recovering:
+                await self._calm(backend, watched, slot, found)
+        found.states[backend.name] = watched.state
+
+    async def _checkpoint(self, backend: Backend) -> str | None:
+        """The title of what is loaded, "" for nothing, None if it does not say. Raises AttemptFailed."""
+        reply = await self._client.get(backend, "/sdapi/v1/checkpoint", ANSWER_TIMEOUT_S)
+        if reply.status != OK:
+            raise AttemptFailed(f"The backend answered {reply.status} when asked for its checkpoint.")
+        answer = decoded(reply.body)
+        if not isinstance(answer, dict):
+            raise AttemptFailed("The backend's checkpoint is not an object.")
+        title = answer.get("title")
+        if answer.get("type") is None:
+            return ""
+        return title if isinstance(title, str) else None
+
+    async def _read_lists(self, backend: Backend, now: float) -> PublishedInventory:
+        lists: dict[str, Any] = {}
+        for route in LISTS:
+            reply = await self._client.get(backend, f"/sdapi/v1/{route}", ANSWER_TIMEOUT_S)
+            lists[route] = cut_down(route, decoded(reply.body)) if reply.status == OK else None
+        if not isinstance(lists["sd-models"], list):
+            raise AttemptFailed("The backend has no list of checkpoints.")
+        before = self._current.published.get(backend.name)
+        if before is not None and len(lists["sd-models"]) < len(before.lists.get("sd-models") or ()):
+            await self._confirm_shorter(backend, lists)
+        options = decoded((await self._client.get(backend, "/sdapi/v1/options", ANSWER_TIMEOUT_S)).body)
+        is_safe = backend.is_managed or (isinstance(options, Mapping) and options.get("lora_fuse_native") is False)
+        return PublishedInventory(lists, is_safe, now).after(before, backend.name)
+
+    async def _confirm_shorter(self, backend: Backend, lists: dict[str, Any]) -> None:
+        """A rescan empties the list for a moment (observed): a shorter one counts when 5 s later it is the same."""
+        await asyncio.sleep(ANSWER_TIMEOUT_S)
+        reply = await self._client.get(backend, "/sdapi/v1/sd-models", ANSWER_TIMEOUT_S)
+        if cut_down("sd-models", decoded(reply.body)) != lists["sd-models"]:
+            raise AttemptFailed("The backend's list of checkpoints is changing.")
+
+    async def _calm(self, backend: Backend, watched: Watched, slot: SlotView, found: _Findings) -> None:
+        """Interrupt what a lost job left running; quiet after two idle answers, a look apart."""
+        await self._client.post(backend, "/sdapi/v1/interrupt", b"", ANSWER_TIMEOUT_S)
+        reply = await self._client.get(backend, "/sdapi/v1/progress?skip_current_image=true", ANSWER_TIMEOUT_S)
+        watched.quiet_answers = watched.quiet_answers + 1 if is_idle(decoded(reply.body)) else 0
+        if watched.quiet_answers >= QUIET_ANSWERS:
+            watched.quiet_answers = 0
+            found.quiet[backend.name] = slot.mark
+
+
+def is_idle(progress: object) -> bool:
+    """Whether a `/progress` answer says that nothing runs."""
+    if not isinstance(progress, dict):
+        return False
+    state = progress.get("state")
+    return isinstance(state, dict) and not state.get("job") and not state.get("job_count")
