@@ -1,0 +1,43 @@
+"""The lists: answered from this process's snapshot of the catalogue, in the shapes that clients read."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api.credentials import credential_of
+from gateway.api.errors import json_response
+from gateway.domain.catalogue import Catalogue
+from gateway.domain.errors import NoCapacity
+from gateway.domain.keys import Caller
+from gateway.domain.listings import models_listed
+from gateway.flow.own_view import options_of
+from gateway.flow.serve import Gateway
+from gateway.flow.snapshot import CurrentCatalogue
+
+
+class ListingRoutes:
+    """Handlers of the lists, each for the key that asks."""
+
+    def __init__(self, gateway: Gateway, current: CurrentCatalogue, pool_default: str) -> None:
+        self._gateway = gateway
+        self._current = current
+        self._pool_default = pool_default
+
+    async def models(self, request: Request) -> Response:
+        """The checkpoints this key may use."""
+        caller, catalogue = await self._caller_and_catalogue(request)
+        return json_response(msgspec.json.encode(models_listed(catalogue, caller.grants)))
+
+    async def options(self, request: Request) -> Response:
+        """The options as this key sees them."""
+        caller, catalogue = await self._caller_and_catalogue(request)
+        return json_response(msgspec.json.encode(options_of(caller, catalogue, self._pool_default)))
+
+    async def _caller_and_catalogue(self, request: Request) -> tuple[Caller, Catalogue]:
+        caller = await self._gateway.authenticate(credential_of(request.headers))
+        catalogue = self._current.catalogue
+        if not catalogue.backends:
+            raise NoCapacity("No backend has been seen yet. Try again in a moment.", retry_after_s=2.0)
+        return caller, catalogue

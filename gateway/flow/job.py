@@ -1,0 +1,236 @@
+"""The life of one job within its call: entered, waiting, on a backend, left. Leaving happens whatever else does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.domain.errors import AttemptFailed, CapacityError, GatewayError, NoCapacity, StoreUnavailable
+from gateway.domain.jobs import Outcome
+from gateway.domain.keys import Caller
+from gateway.domain.parameters import Shaped
+from gateway.domain.scheduling import Ticket
+from gateway.flow.dispatch import ticket_bytes
+from gateway.flow.enter import KeysChanged, quotas_of, rates_of
+from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Abandoned, Attempt
+from gateway.flow.held import HeldJob
+from gateway.flow.ids import new_id
+from gateway.flow.leave import Exit
+from gateway.ports import Entry, Granted, JobStore, Leaving, Log, RateState
+
+Enter = Callable[[Entry], Awaitable[tuple[HeldJob, RateState]]]
+
+
+@dataclass(slots=True)
+class Timing:
+    """Where a job's time went, in seconds."""
+
+    queue_s: float = 0.0
+    swap_s: float = 0.0
+    generation_s: float = 0.0
+
+
+class Job:
+    """One job of one call. Owned by that call alone."""
+
+    def __init__(
+        self, job_id: str, caller: Caller, shaped: Shaped, request_id: str, way_out: Exit, log: Log
+    ) -> None:
+        self.job_id = job_id
+        self.caller = caller
+        self.shaped = shaped
+        self.request_id = request_id
+        self.could_run_on = shaped.runnable_on
+        self.attempts = 0
+        self.timing = Timing()
+        self.rate = RateState(0, 0.0)
+        self.loaded: str | None = None
+        self._exit = way_out
+        self._log = log
+        self._held = HeldJob(job_id)
+        self._entered_at = 0.0
+        self._attempt: Attempt | None = None
+        self._is_abandoned = False
+        self._failures: list[str] = []
+
+    @asynccontextmanager
+    async def entered(self, enter: Enter, epoch: str) -> AsyncIterator[None]:
+        """Admitted within the block; after it everything is given back and the record is closed."""
+        self._entered_at = _now()
+        self._held, self.rate = await enter(self._entry(epoch))
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            await _finish(self._leave(error))
+
+    async def backend(self, within_s: float) -> Granted:
+        """The backend to run on. Raises NoCapacity when the deadline passes first, counted from entering."""
+        try:
+            async with asyncio.timeout_at(self._entered_at + within_s):
+                granted = await self._held.backend()
+        except TimeoutError:
+            raise NoCapacity(
+                f"No backend became free within {within_s:.0f} s. Try again a little later.", retry_after_s=10.0
+            ) from None
+        self.timing.queue_s = _now() - self._entered_at - self.timing.swap_s - self.timing.generation_s
+        self.attempts += 1
+        self._is_abandoned = False
+        self.loaded = None
+        return granted
+
+    def failed_on(self, backend: str, failure: AttemptFailed) -> None:
+        """That attempt gave nothing; the same backend is not asked again."""
+        self._failures.append(f"{backend}: {failure}")
+        self.could_run_on -= {backend}
+        self._is_abandoned = isinstance(failure, Abandoned)
+        if self.loaded is None:
+            self.loaded = ""
+
+    async def ask_again(self, jobs: JobStore) -> None:
+        """Give the slot back and wait for another backend. Raises StoreUnavailable."""
+        self._held.wait_again()
+        place = await jobs.requeue(new_id(), self.job_id, self._candidates(), ticket_bytes(self._ticket()), self.loaded)
+        if place is None:
+            raise StoreUnavailable("The gateway's store lost this job. Send the call again.")
+        if isinstance(place, Granted):
+            self._held.take(place)
+
+    def delivered(self, attempt: Attempt) -> None:
+        """The answer is good; what remains is to leave."""
+        self._attempt = attempt
+        self.loaded = attempt.loaded
+        self.timing.generation_s = attempt.took_s
+        if attempt.had_to_load:
+            expected = self.shaped.price.megapixel_steps * ASSUMED_S_PER_MEGAPIXEL_STEP
+            self.timing.generation_s = min(attempt.took_s, expected)
+            self.timing.swap_s = attempt.took_s - self.timing.generation_s
+
+    async def _leave(self, error: BaseException | None) -> None:
+        outcome = self._outcome(error)
+        images = self._attempt.verdict.images if self._attempt and outcome is Outcome.FINISHED else 0
+        gpu_s = self.timing.generation_s
+        final = {
+            "swap_s": self.timing.swap_s,
+            "generation_s": self.timing.generation_s,
+            "gpu_seconds": gpu_s,
+            "images": images,
+            "bytes_out": len(self._attempt.verdict.body) if self._attempt else 0,
+            "attempts": self.attempts,
+            "reason": "; ".join(self._failures) or (str(error) if error else ""),
+        }
+        await self._exit.leave(
+            Leaving(
+                operation_id=new_id(),
+                job_id=self.job_id,
+                outcome=outcome,
+                final=msgspec.json.encode(final),
+                loaded=self.loaded,
+                images=images,
+                gpu_seconds=gpu_s,
+                is_abandoned=self._is_abandoned,
+            )
+        )
+        self._log.call(
+            request_id=self.request_id,
+            job_id=self.job_id,
+            tenant=self.caller.tenant_name,
+            key=self.caller.key_prefix,
+            operation=self.shaped.operation,
+            model=self.shaped.model.name if self.shaped.model else "",
+            backend=self._attempt.backend if self._attempt else "",
+            outcome=outcome,
+            queue_s=round(self.timing.queue_s, 4),
+            **final,
+        )
+
+    def _outcome(self, error: BaseException | None) -> Outcome:
+        if error is None:
+            return Outcome.FINISHED
+        if isinstance(error, asyncio.CancelledError):
+            return Outcome.WITHDRAWN if self.attempts == 0 else Outcome.INTERRUPTED
+        if isinstance(error, NoCapacity):
+            return Outcome.EXPIRED
+        return Outcome.FAILED
+
+    def _entry(self, epoch: str) -> Entry:
+        plan, shaped = self.caller.plan, self.shaped
+        estimate = shaped.price.megapixel_steps * ASSUMED_S_PER_MEGAPIXEL_STEP
+        return Entry(
+            operation_id="",
+            job_id=self.job_id,
+            tenant_id=self.caller.tenant_id,
+            epoch=epoch,
+            checkpoint=shaped.model.name if shaped.model else "",
+            runnable_on=self._candidates(),
+            max_concurrency=plan.max_concurrency,
+            max_queued=plan.max_queued,
+            rates=rates_of(self.caller),
+            quotas=quotas_of(self.caller, shaped.price.images, estimate),
+            static=self._static(),
+            ticket=ticket_bytes(self._ticket()),
+        )
+
+    def _static(self) -> bytes:
+        fields = self.shaped.fields
+        width, height = self.shaped.expected or (0, 0)
+        return msgspec.json.encode(
+            {
+                "tenant_id": self.caller.tenant_id,
+                "key_id": self.caller.key_id,
+                "operation": self.shaped.operation,
+                "model": self.shaped.model.name if self.shaped.model else "",
+                "megapixel_steps": self.shaped.price.megapixel_steps,
+                "steps": fields.get("steps", 0),
+                "width": width,
+                "height": height,
+                "bytes_in": self.shaped.price.input_bytes,
+                "adjustments": ", ".join(self.shaped.adjustments),
+            }
+        )
+
+    def _candidates(self) -> tuple[str, ...]:
+        return tuple(sorted(self.could_run_on))
+
+    def _ticket(self) -> Ticket:
+        return Ticket(
+            job_id=self.job_id,
+            tenant=self.caller.tenant_id,
+            checkpoint=self.shaped.model.name if self.shaped.model else "",
+            runnable_on=self.could_run_on,
+            arrived_at=0.0,
+            work=self.shaped.price.megapixel_steps,
+            tenant_cap=self.caller.plan.max_concurrency,
+            tenant_weight=self.caller.plan.weight,
+        )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _finish(leaving: Awaitable[None]) -> None:
+    """Leave even while the call is being cancelled; the store's own time-outs bound it."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_awaited(leaving), name="leave")
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable
+
+

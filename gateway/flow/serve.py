@@ -1,0 +1,134 @@
+"""The whole path of a generation or upscale, top to bottom; blocks nest in the order things are undone.
+
+    authenticate      who calls
+    shape             what exactly is asked, checked against policy, catalogue and grants (pure)
+    enter             rate, quotas, outstanding, open record; the slot at once if it can be
+      wait            else in the queue, until the deadline
+        forward       on one backend; at most once more elsewhere
+    leave             everything back, the record closed; then the answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from gateway.domain.errors import AttemptFailed, GenerationFailed, NoCapacity
+from gateway.domain.jobs import Operation
+from gateway.domain.keys import Caller
+from gateway.domain.parameters import OperatorPolicy, Shaped, ShapingContext, shape
+from gateway.flow.authenticate import Authenticator, Epoch
+from gateway.flow.enter import Entrance, KeysChanged
+from gateway.flow.forward import Abandoned, Attempt, Forwarder
+from gateway.flow.ids import new_id
+from gateway.flow.job import Job, Timing
+from gateway.flow.leave import Exit
+from gateway.flow.snapshot import CurrentCatalogue
+from gateway.ports import JobStore, Log, RateState
+
+MAX_ATTEMPTS = 2
+LOOKUPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request for a job, as it came in. `credential` is the key as sent, None if there is none."""
+
+    operation: Operation
+    body: bytes
+    credential: str | None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The answer's body as JSON, with what its headers tell."""
+
+    body: bytes
+    job_id: str
+    adjustments: tuple[str, ...]
+    timing: Timing
+    rate: RateState
+    caller: Caller
+
+
+class Gateway:
+    """Puts the stages together; everything it needs is given to it."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        entrance: Entrance,
+        forwarder: Forwarder,
+        way_out: Exit,
+        jobs: JobStore,
+        *,
+        epoch: Epoch,
+        current: CurrentCatalogue,
+        operator: OperatorPolicy,
+        log: Log,
+    ) -> None:
+        self.authenticate = authenticator.authenticate
+        self._enter = entrance.enter
+        self._forward = forwarder.forward
+        self._exit = way_out
+        self._jobs = jobs
+        self._epoch = epoch
+        self._current = current
+        self._operator = operator
+        self._log = log
+
+    async def serve(self, call: Call) -> Served:
+        """The pictures that were asked for. Raises any GatewayError; then nothing is held and nothing is charged."""
+        for _ in range(LOOKUPS):
+            caller = await self.authenticate(call.credential)
+            shaped = shape(call.operation, call.body, self._context(caller))
+            job = Job(new_id(), caller, shaped, call.request_id, self._exit, self._log)
+            try:
+                return await self._run(job, caller, shaped)
+            except KeysChanged as changed:
+                self._epoch.current = changed.epoch
+        raise NoCapacity("The keys are being changed right now. Try again in a moment.", 1.0)
+
+    async def _run(self, job: Job, caller: Caller, shaped: Shaped) -> Served:
+        async with job.entered(self._enter, self._epoch.current):
+            attempt = await self._attempt(job, shaped)
+            job.delivered(attempt)
+        return Served(
+            body=attempt.verdict.body,
+            job_id=job.job_id,
+            adjustments=(*shaped.adjustments, *attempt.verdict.adjustments),
+            timing=job.timing,
+            rate=job.rate,
+            caller=caller,
+        )
+
+    async def _attempt(self, job: Job, shaped: Shaped) -> Attempt:
+        """A good answer, from a second backend if the first gave none."""
+        while True:
+            granted = await job.backend(within_s=job.caller.plan.max_wait_s)
+            try:
+                attempt = await self._forward(shaped, granted)
+                if attempt.verdict.error is not None:
+                    job.loaded = attempt.loaded
+                    raise attempt.verdict.error
+            except AttemptFailed as failed:
+                job.failed_on(granted.backend, failed)
+                # Not after a time-out: the first backend may still be at it.
+                if isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or not job.could_run_on:
+                    raise GenerationFailed(f"The generation failed: {failed}") from failed
+                await job.ask_again(self._jobs)
+            else:
+                return attempt
+
+    def _context(self, caller: Caller) -> ShapingContext:
+        return ShapingContext(
+            catalogue=self._current.catalogue,
+            grants=caller.grants,
+            overrides=caller.overrides,
+            caps=caller.plan.caps,
+            default_model=caller.default_model,
+            operator=self._operator,
+        )
+
+
