@@ -8,11 +8,14 @@ store that answers, unless a name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gateway.domain.jobs import Outcome
 from gateway.domain.keys import Caller
+from gateway.domain.managed import AdminToken, AuditEntry, Key, Managed, Speed
+from gateway.domain.reports import UsageQuestion, UsageRow
 from gateway.domain.usage import Measure, Record, Window
 
 # --- durable state -------------------------------------------------------------------------------
@@ -125,3 +128,80 @@ class Beat:
     catalogue_version: str
     held: frozenset[str] | None
     reaped: int
+
+
+# --- managing --------------------------------------------------------------------------------------
+
+Thing = TypeVar("Thing", bound=Managed)
+
+
+class Books(Protocol):
+    """What is managed, inside one transaction; whatever is found while writing is locked until the transaction ends."""
+
+    async def find(self, kind: type[Thing], ref: str) -> list[Thing]:
+        """All of this kind that `ref` can mean: an id or a name; for keys also a prefix or `tenant/name`."""
+
+    async def all(self, kind: type[Thing]) -> list[Thing]:
+        """Everything of this kind, by name."""
+
+    async def keys_of(self, tenant_id: str) -> list[Key]:
+        """The tenant's keys, by name."""
+
+    async def add(self, thing: Managed) -> None:
+        """Keep something new; NameTaken if its name, id or digest is in use."""
+
+    async def save(self, thing: Thing) -> Thing:
+        """Keep the change and answer it with its new version; EditConflict if the kept version is another."""
+
+    async def remove(self, thing: Managed) -> None:
+        """Forget it; EditConflict if the kept version is another."""
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Write who changed what; kept if and only if the transaction is."""
+
+    async def audit(self, limit: int) -> list[AuditEntry]:
+        """The latest `limit` changes, newest first."""
+
+    async def claim(self, name: str, value: str) -> str:
+        """Keep `value` under `name` unless something is kept there; what is kept there now."""
+
+
+class Bookkeeper(Protocol):
+    """Opens transactions on what is managed."""
+
+    def reading(self) -> AbstractAsyncContextManager[Books]:
+        """One consistent view; nothing may be written."""
+
+    def writing(self) -> AbstractAsyncContextManager[Books]:
+        """One change: all of it is kept when the block ends, nothing when it raises."""
+
+
+class AdminTokens(Protocol):
+    """Credentials of the admin interface."""
+
+    async def find_admin(self, digest: str) -> AdminToken | None:
+        """The admin token with this SHA-256, None if there is none or it is revoked."""
+
+
+class UsageBooks(Protocol):
+    """Sums over the ledger."""
+
+    async def usage(self, question: UsageQuestion) -> list[UsageRow]:
+        """One row per group, ordered by the groups."""
+
+
+class SpeedBooks(Protocol):
+    """Learned speeds that outlive a process."""
+
+    async def load_speeds(self) -> list[Speed]:
+        """All that is known."""
+
+    async def save_speeds(self, speeds: Sequence[Speed], now: float) -> None:
+        """Keep these, in place of what was kept for the same backend and name."""
+
+
+class Announcer(Protocol):
+    """Tells every process of the gateway that something durable changed."""
+
+    async def keys_changed(self) -> None:
+        """What a key may do may have changed: no process may serve a cached caller any more."""
