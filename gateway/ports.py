@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from gateway.domain.jobs import Outcome
 from gateway.domain.keys import Caller
-from gateway.domain.managed import AdminToken, AuditEntry, Key, Managed, Speed
+from gateway.domain.managed import AdminToken, AuditEntry, Key, Managed, Speed, Thing
 from gateway.domain.reports import UsageQuestion, UsageRow
 from gateway.domain.usage import Measure, Record, Window
 
@@ -132,8 +132,6 @@ class Beat:
 
 # --- managing --------------------------------------------------------------------------------------
 
-Thing = TypeVar("Thing", bound=Managed)
-
 
 class Books(Protocol):
     """What is managed, inside one transaction; whatever is found while writing is locked until the transaction ends."""
@@ -161,6 +159,9 @@ class Books(Protocol):
 
     async def audit(self, limit: int) -> list[AuditEntry]:
         """The latest `limit` changes, newest first."""
+
+    async def is_secret_known(self, digest: str) -> bool:
+        """Whether a key, also one that is revoked or replaced, has or had this SHA-256."""
 
     async def claim(self, name: str, value: str) -> str:
         """Keep `value` under `name` unless something is kept there; what is kept there now."""

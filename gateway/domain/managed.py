@@ -1,7 +1,7 @@
 """What operators manage: tenants, plans, keys, backends and admin tokens as they are kept and written.
 
-Every kept value carries the `version` it was read with; whoever saves an older one gets `EditConflict`. The JSON forms
-of grants and overrides are read and written here and nowhere else. Times are seconds since the epoch.
+Every kept value carries the `version` it was read with; whoever saves an older one gets `EditConflict`. Times are
+seconds since the epoch. How these are written as JSON stands in `forms`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
 
 from gateway.domain.backends import Backend
-from gateway.domain.errors import CallerError, InvalidRequest
+from gateway.domain.errors import CallerError
 from gateway.domain.keys import Caller, Grants, Names
 from gateway.domain.overrides import Overrides
 from gateway.domain.plans import Plan
@@ -149,14 +150,17 @@ class AdminToken:
 
 
 Managed: TypeAlias = Tenant | KeptPlan | Key | KeptBackend | AdminToken
+Thing = TypeVar("Thing", bound=Managed)
 
-_WORDS: Mapping[type[Managed], str] = {
-    Tenant: "tenant",
-    KeptPlan: "plan",
-    Key: "key",
-    KeptBackend: "backend",
-    AdminToken: "admin token",
-}
+_WORDS: Mapping[type[Managed], str] = MappingProxyType(
+    {
+        Tenant: "tenant",
+        KeptPlan: "plan",
+        Key: "key",
+        KeptBackend: "backend",
+        AdminToken: "admin token",
+    }
+)
 
 
 def word_for(kind: type[Any]) -> str:
@@ -226,105 +230,3 @@ def narrowed(grants: Grants, within: Grants) -> Grants:
 
 def _both(names: Names, within: Names) -> Names:
     return names if within == Names() else Narrowed(names.allow, names.deny, within)
-
-
-def grants_as_json(grants: Grants) -> dict[str, Any]:
-    """`{"models": {"allow": [...], "deny": [...]}, "upscalers": ..., "loras": ...}`."""
-    return {
-        kind: {"allow": list(names.allow), "deny": list(names.deny)}
-        for kind, names in (("models", grants.models), ("upscalers", grants.upscalers), ("loras", grants.loras))
-    }
-
-
-def grants_of_json(value: Any) -> Grants:  # noqa: ANN401 - any JSON; this function says what is wrong with it
-    """Grants written as `grants_as_json` writes them; an absent kind is `*`, a bare list is what is allowed.
-
-    InvalidRequest says which part cannot be used.
-    """
-    _check_words(value, {"models", "upscalers", "loras"}, "grants")
-    return Grants(**{kind: _names_of(part, kind) for kind, part in value.items()})
-
-
-def _names_of(value: Any, kind: str) -> Names:  # noqa: ANN401 - any JSON
-    if isinstance(value, list):
-        return Names(allow=_globs(value, f"grants.{kind}"))
-    _check_words(value, {"allow", "deny"}, f"grants.{kind}")
-    return Names(**{side: _globs(globs, f"grants.{kind}.{side}") for side, globs in value.items()})
-
-
-def _globs(value: Any, where: str) -> tuple[str, ...]:  # noqa: ANN401 - any JSON
-    if not isinstance(value, list) or not all(isinstance(glob, str) and glob for glob in value):
-        raise InvalidRequest(f'{where} must be a list of names or globs, such as ["*"] or ["sdxl*"].', field="grants")
-    return tuple(value)
-
-
-# --- overrides -----------------------------------------------------------------------------------
-
-_OVERRIDE_WORDS = frozenset({"force", "default", "forbid", "minimum", "maximum"})
-
-
-def overrides_as_json(overrides: Overrides) -> dict[str, Any]:
-    """`{"force": {}, "default": {}, "forbid": [], "minimum": {}, "maximum": {}}` without what is empty."""
-    written: dict[str, Any] = {
-        "force": dict(overrides.force),
-        "default": dict(overrides.default),
-        "forbid": sorted(overrides.forbid),
-        "minimum": dict(overrides.minimum),
-        "maximum": dict(overrides.maximum),
-    }
-    return {word: part for word, part in written.items() if part}
-
-
-def overrides_of_json(value: Any) -> Overrides:  # noqa: ANN401 - any JSON; this function says what is wrong with it
-    """Overrides from JSON: `{"force", "default", "forbid", "minimum", "maximum"}`, or a bare object of forced values.
-
-    A mixture of both is InvalidRequest, as is a bound that is no finite number or a minimum above its maximum.
-    """
-    if not isinstance(value, dict):
-        raise InvalidRequest('Overrides must be a JSON object, such as {"force": {"steps": 20}}.', field="overrides")
-    words = _OVERRIDE_WORDS & value.keys()
-    if not words:
-        return Overrides(force=value)
-    _check_words(value, _OVERRIDE_WORDS, "overrides")
-    overrides = Overrides(
-        force=_object(value, "force"),
-        default=_object(value, "default"),
-        forbid=_forbidden(value.get("forbid", [])),
-        minimum=_bounds(value, "minimum"),
-        maximum=_bounds(value, "maximum"),
-    )
-    for name in overrides.minimum.keys() & overrides.maximum.keys():
-        if overrides.minimum[name] > overrides.maximum[name]:
-            raise InvalidRequest(f"overrides: the minimum of {name} is above its maximum.", field="overrides")
-    return overrides
-
-
-def _object(value: Mapping[str, Any], word: str) -> dict[str, Any]:
-    part = value.get(word, {})
-    if not isinstance(part, dict):
-        raise InvalidRequest(f"overrides.{word} must be an object of parameters and values.", field="overrides")
-    return part
-
-
-def _forbidden(value: Any) -> frozenset[str]:  # noqa: ANN401 - any JSON
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise InvalidRequest("overrides.forbid must be a list of parameter names.", field="overrides")
-    return frozenset(value)
-
-
-def _bounds(value: Mapping[str, Any], word: str) -> dict[str, float]:
-    bounds = _object(value, word)
-    for name, bound in bounds.items():
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or not abs(bound) < float("inf"):
-            raise InvalidRequest(f"overrides.{word}.{name} must be a number.", field="overrides")
-    return bounds
-
-
-def _check_words(value: Any, known: set[str] | frozenset[str], where: str) -> None:  # noqa: ANN401 - any JSON
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"{where} must be a JSON object with any of {', '.join(sorted(known))}.", field=where)
-    if unknown := sorted(value.keys() - known):
-        raise InvalidRequest(
-            f"{where}: {', '.join(map(str, unknown))} cannot stand here; known are {', '.join(sorted(known))}.",
-            field=where,
-        )

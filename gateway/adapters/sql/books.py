@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.rows import form_of
 from gateway.adapters.sql.tables import audit_log, keys, meta, speeds, tenants
-from gateway.domain.managed import AuditEntry, EditConflict, Key, Managed, NameTaken, Speed, SpeedOf, word_for
-from gateway.ports import Thing
+from gateway.domain.managed import AuditEntry, EditConflict, Key, Managed, NameTaken, Speed, SpeedOf, Thing, word_for
 
 
 class SqlBookkeeper:
@@ -136,6 +135,11 @@ class SqlBooks:
         statement = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
         rows = (await self._connection.execute(statement)).mappings().all()
         return [AuditEntry(**{name: value for name, value in row.items() if name != "id"}) for row in rows]
+
+    async def is_secret_known(self, digest: str) -> bool:
+        """Whether a key, also one that is revoked or replaced, has or had this SHA-256."""
+        statement = select(keys.c.id).where(or_(keys.c.digest == digest, keys.c.old_digest == digest)).limit(1)
+        return (await self._connection.execute(statement)).first() is not None
 
     async def claim(self, name: str, value: str) -> str:
         """Keep `value` under `name` unless something is kept there; what is kept there now."""

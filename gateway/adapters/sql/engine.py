@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from asyncpg import PostgresError  # type: ignore[import-untyped]
@@ -30,13 +31,15 @@ _POOL_WAIT_S = 10.0
 _READERS = 4
 _POSTGRES_CONNECTIONS = 10
 _SQLITE_DRIVER, _POSTGRES_DRIVER = "sqlite+aiosqlite", "postgresql+asyncpg"
-_DRIVERS = {
-    "sqlite": _SQLITE_DRIVER,
-    _SQLITE_DRIVER: _SQLITE_DRIVER,
-    "postgres": _POSTGRES_DRIVER,
-    "postgresql": _POSTGRES_DRIVER,
-    _POSTGRES_DRIVER: _POSTGRES_DRIVER,
-}
+_DRIVERS = MappingProxyType(
+    {
+        "sqlite": _SQLITE_DRIVER,
+        _SQLITE_DRIVER: _SQLITE_DRIVER,
+        "postgres": _POSTGRES_DRIVER,
+        "postgresql": _POSTGRES_DRIVER,
+        _POSTGRES_DRIVER: _POSTGRES_DRIVER,
+    }
+)
 
 
 def parse_url(text: str) -> URL:

@@ -9,7 +9,8 @@ from sqlalchemy import RowMapping, Select, bindparam, or_, select
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.rows import form_of, plan_of
 from gateway.adapters.sql.tables import admin_tokens, keys, plans, tenants
-from gateway.domain.managed import AdminToken, BoundCaller, grants_of_json, narrowed, overrides_of_json
+from gateway.domain.forms import grants_of_json, overrides_of_json
+from gateway.domain.managed import AdminToken, BoundCaller, narrowed
 
 _PLAN_COLUMNS = [column for column in plans.c if column.name not in ("name", "created_at", "version")]
 _CALLER: Select[Any] = (
@@ -53,7 +54,7 @@ class SqlKeyStore:
         A secret that a rotation replaced is found too and expires when its overlap ends. Expiry is the flow's to check.
         """
         async with self._database.reading() as connection:
-            row = (await connection.execute(_CALLER, {"digest": digest})).mappings().one_or_none()
+            row = (await connection.execute(_CALLER, {"digest": digest})).mappings().first()
         return None if row is None else _caller_of(row, digest)
 
     async def find_admin(self, digest: str) -> AdminToken | None:

@@ -7,10 +7,11 @@ lone surrogates) and what SQLite turns into NULL (NaN) is replaced before it is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, Select, case, func, select
@@ -95,23 +96,27 @@ def _queue_s() -> ColumnElement[Any]:
     return case((began > ledger.c.entered_at, began - ledger.c.entered_at), else_=0.0)
 
 
-_SUMS = {
-    "jobs": func.count(),
-    "finished": _sum(case((ledger.c.outcome == Outcome.FINISHED, 1), else_=0)),
-    "images": _sum(ledger.c.images),
-    "gpu_seconds": _sum(ledger.c.gpu_seconds),
-    "queue_s": _sum(_queue_s()),
-    "swap_s": _sum(ledger.c.swap_s),
-    "megapixel_steps": _sum(ledger.c.megapixel_steps),
-    "bytes_in": _sum(ledger.c.bytes_in),
-    "bytes_out": _sum(ledger.c.bytes_out),
-}
-_GROUPS = {
-    Grouping.TENANT: func.coalesce(tenants.c.name, ledger.c.tenant_id),
-    Grouping.KEY: func.coalesce(tenants.c.name + "/" + keys.c.name, ledger.c.key_id),
-    Grouping.MODEL: ledger.c.model,
-    Grouping.DAY: ledger.c.day,
-}
+_SUMS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {
+        "jobs": func.count(),
+        "finished": _sum(case((ledger.c.outcome == Outcome.FINISHED, 1), else_=0)),
+        "images": _sum(ledger.c.images),
+        "gpu_seconds": _sum(ledger.c.gpu_seconds),
+        "queue_s": _sum(_queue_s()),
+        "swap_s": _sum(ledger.c.swap_s),
+        "megapixel_steps": _sum(ledger.c.megapixel_steps),
+        "bytes_in": _sum(ledger.c.bytes_in),
+        "bytes_out": _sum(ledger.c.bytes_out),
+    }
+)
+_GROUPS: Mapping[Grouping, ColumnElement[Any]] = MappingProxyType(
+    {
+        Grouping.TENANT: func.coalesce(tenants.c.name, ledger.c.tenant_id),
+        Grouping.KEY: func.coalesce(tenants.c.name + "/" + keys.c.name, ledger.c.key_id),
+        Grouping.MODEL: ledger.c.model,
+        Grouping.DAY: ledger.c.day,
+    }
+)
 
 
 def _sums(question: UsageQuestion) -> Select[Any]:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, RowMapping, Table
 
 from gateway.adapters.sql import tables
 from gateway.domain.backends import Backend
+from gateway.domain.forms import grants_as_json, grants_of_json, overrides_as_json, overrides_of_json
 from gateway.domain.managed import (
     AdminToken,
     KeptBackend,
@@ -19,10 +20,6 @@ from gateway.domain.managed import (
     Managed,
     Role,
     Tenant,
-    grants_as_json,
-    grants_of_json,
-    overrides_as_json,
-    overrides_of_json,
 )
 from gateway.domain.plans import Caps, Plan
 
