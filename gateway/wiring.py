@@ -22,7 +22,7 @@ class DurableSettings(Protocol):
     """What of the settings says where durable state lies."""
 
     @property
-    def database_url(self) -> str:
+    def sql_url(self) -> str:
         """`sqlite:///file.db` or `postgresql://...`."""
 
 
@@ -36,8 +36,8 @@ class _NoAnnouncer:
 @asynccontextmanager
 async def open_management(settings: DurableSettings) -> AsyncIterator[Manager]:
     """The use cases of operators on the database that the settings name, migrated first if need be."""
-    await migrate_schema(settings.database_url)
-    database = Database(settings.database_url)
+    await migrate_schema(settings.sql_url)
+    database = Database(settings.sql_url)
     try:
         yield Manager(SqlBookkeeper(database), SqlLedger(database), _NoAnnouncer(), secrets.token_bytes)
     finally:

@@ -48,6 +48,8 @@ class UnknownName(CallerError):
         super().__init__(f'There is no {kind} "{name}".{hint}')
 
 
+STANDARD_PLAN = "standard"  # every database has it
+
 # --- values --------------------------------------------------------------------------------------
 
 
@@ -57,7 +59,7 @@ class Tenant:
 
     id: str
     name: str
-    plan: str = "standard"
+    plan: str = STANDARD_PLAN
     grants: Grants = field(default_factory=Grants)
     created_at: float = 0.0
     version: int = 1
