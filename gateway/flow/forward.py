@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.domain.backends import Backend, BackendState
-from gateway.domain.catalogue import BackendInventory
 from gateway.domain.errors import AttemptFailed, BackendBroke, BackendTimedOut, BackendUnreachable, StoreUnavailable
 from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
@@ -120,5 +119,3 @@ def run_limit_s(shaped: Shaped) -> float:
         else shaped.price.output_megapixels * ASSUMED_S_PER_UPSCALED_MEGAPIXEL
     )
     return max(LEAST_RUN_LIMIT_S, 4 * estimate + 2 * ASSUMED_SWAP_S)
-
-

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.domain.errors import AttemptFailed, CapacityError, GatewayError, NoCapacity, StoreUnavailable
+from gateway.domain.errors import AttemptFailed, NoCapacity, StoreUnavailable
 from gateway.domain.jobs import Outcome
 from gateway.domain.keys import Caller
 from gateway.domain.parameters import Shaped
 from gateway.domain.scheduling import Ticket
 from gateway.flow.dispatch import ticket_bytes
-from gateway.flow.enter import KeysChanged, quotas_of, rates_of
+from gateway.flow.enter import quotas_of, rates_of
 from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Abandoned, Attempt
 from gateway.flow.held import HeldJob
 from gateway.flow.ids import new_id
@@ -37,9 +37,7 @@ class Timing:
 class Job:
     """One job of one call. Owned by that call alone."""
 
-    def __init__(
-        self, job_id: str, caller: Caller, shaped: Shaped, request_id: str, way_out: Exit, log: Log
-    ) -> None:
+    def __init__(self, job_id: str, caller: Caller, shaped: Shaped, request_id: str, way_out: Exit, log: Log) -> None:
         self.job_id = job_id
         self.caller = caller
         self.shaped = shaped
@@ -232,5 +230,3 @@ async def _finish(leaving: Awaitable[None]) -> None:
 
 async def _awaited(awaitable: Awaitable[None]) -> None:
     await awaitable
-
-

@@ -1,16 +1,15 @@
 """The whole path of a generation or upscale, top to bottom; blocks nest in the order things are undone.
 
-    authenticate      who calls
-    shape             what exactly is asked, checked against policy, catalogue and grants (pure)
-    enter             rate, quotas, outstanding, open record; the slot at once if it can be
-      wait            else in the queue, until the deadline
-        forward       on one backend; at most once more elsewhere
-    leave             everything back, the record closed; then the answer
+authenticate      who calls
+shape             what exactly is asked, checked against policy, catalogue and grants (pure)
+enter             rate, quotas, outstanding, open record; the slot at once if it can be
+  wait            else in the queue, until the deadline
+    forward       on one backend; at most once more elsewhere
+leave             everything back, the record closed; then the answer
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from gateway.domain.errors import AttemptFailed, GenerationFailed, NoCapacity
@@ -130,5 +129,3 @@ class Gateway:
             default_model=caller.default_model,
             operator=self._operator,
         )
-
-

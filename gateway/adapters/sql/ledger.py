@@ -1,0 +1,147 @@
+"""The ledger: one record a job, kept whatever its texts and numbers are, and sums over it.
+
+A record that the database refused would hold up the outbox behind it for ever, so what PostgreSQL cannot keep (NUL,
+lone surrogates) and what SQLite turns into NULL (NaN) is replaced before it is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import ColumnElement, Insert, Select, case, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.adapters.sql.engine import Database
+from gateway.adapters.sql.tables import keys, ledger, tenants
+from gateway.domain.jobs import Outcome
+from gateway.domain.reports import DAY_S, Grouping, UsageQuestion, UsageRow, day_of
+from gateway.domain.usage import Measure, Record, Window
+
+_COLUMNS = tuple(part.name for part in fields(Record))
+_BIGGEST = 2**63 - 1
+
+
+class SqlLedger:
+    """Closed jobs in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def insert(self, records: Sequence[Record]) -> None:
+        """Keep each record once: an id already kept is left alone, but for one kept as `lost`, which is corrected."""
+        if not records:
+            return
+        async with self._database.writing() as connection:
+            await connection.execute(_upsert(self._database.is_sqlite), [_row_of(record) for record in records])
+
+    async def used(self, tenant_id: str, measure: Measure, window: Window, since: float) -> float:
+        """What the tenant's jobs that entered at or after `since` used; `window` is told by `since` already."""
+        del window
+        column = ledger.c.images if measure is Measure.IMAGES else ledger.c.gpu_seconds
+        question = select(func.coalesce(func.sum(column), 0)).where(
+            ledger.c.tenant_id == tenant_id, ledger.c.entered_at >= since
+        )
+        async with self._database.reading() as connection:
+            return float((await connection.execute(question)).scalar_one())
+
+    async def usage(self, question: UsageQuestion) -> list[UsageRow]:
+        """One row per group, ordered by the groups; tenants and keys by name, or by id where that is gone."""
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(_sums(question))).mappings().all()
+        wide = len(question.by)
+        return [
+            UsageRow(
+                groups=tuple(_label(row[f"group_{index}"], question.by[index]) for index in range(wide)),
+                **{name: _plain_number(row[name]) for name in _SUMS},
+            )
+            for row in rows
+        ]
+
+
+def _upsert(is_sqlite: bool) -> Insert:
+    statement = (sqlite.insert if is_sqlite else postgresql.insert)(ledger)
+    return statement.on_conflict_do_update(
+        index_elements=[ledger.c.job_id],
+        set_={column.name: statement.excluded[column.name] for column in ledger.c if column.name != "job_id"},
+        where=(ledger.c.outcome == Outcome.LOST) & (statement.excluded.outcome != Outcome.LOST),
+    )
+
+
+def _row_of(record: Record) -> dict[str, Any]:
+    row = {name: _keepable(getattr(record, name)) for name in _COLUMNS}
+    return {**row, "day": day_of(row["entered_at"])}
+
+
+def _keepable(value: Any) -> Any:  # noqa: ANN401 - any field of a record
+    if isinstance(value, str):
+        return str(value).replace("\0", "").encode(errors="replace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else 0.0
+    return max(-_BIGGEST, min(value, _BIGGEST))
+
+
+def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(column), 0)
+
+
+def _queue_s() -> ColumnElement[Any]:
+    """As `Record.queue_s`."""
+    began = case((ledger.c.started_at > 0, ledger.c.started_at), else_=ledger.c.ended_at)
+    return case((began > ledger.c.entered_at, began - ledger.c.entered_at), else_=0.0)
+
+
+_SUMS: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {
+        "jobs": func.count(),
+        "finished": _sum(case((ledger.c.outcome == Outcome.FINISHED, 1), else_=0)),
+        "images": _sum(ledger.c.images),
+        "gpu_seconds": _sum(ledger.c.gpu_seconds),
+        "queue_s": _sum(_queue_s()),
+        "swap_s": _sum(ledger.c.swap_s),
+        "megapixel_steps": _sum(ledger.c.megapixel_steps),
+        "bytes_in": _sum(ledger.c.bytes_in),
+        "bytes_out": _sum(ledger.c.bytes_out),
+    }
+)
+_GROUPS: Mapping[Grouping, ColumnElement[Any]] = MappingProxyType(
+    {
+        Grouping.TENANT: func.coalesce(tenants.c.name, ledger.c.tenant_id),
+        Grouping.KEY: func.coalesce(tenants.c.name + "/" + keys.c.name, ledger.c.key_id),
+        Grouping.MODEL: ledger.c.model,
+        Grouping.DAY: ledger.c.day,
+    }
+)
+
+
+def _sums(question: UsageQuestion) -> Select[Any]:
+    labels = [f"group_{index}" for index in range(len(question.by))]
+    groups = [_GROUPS[by].label(label) for by, label in zip(question.by, labels, strict=True)]
+    statement = (
+        select(*groups, *(column.label(name) for name, column in _SUMS.items()))
+        .select_from(ledger)
+        .outerjoin(tenants, tenants.c.id == ledger.c.tenant_id)
+        .outerjoin(keys, keys.c.id == ledger.c.key_id)
+        .where(ledger.c.entered_at >= question.since, ledger.c.entered_at < question.until)
+        # By label, not by expression: PostgreSQL takes the same expression with other parameters for another one.
+        .group_by(*labels)
+        .order_by(*labels)
+    )
+    wanted = {"tenant_id": question.tenant_id, "key_id": question.key_id, "model": question.model}
+    return statement.where(*(ledger.c[name] == value for name, value in wanted.items() if value))
+
+
+def _plain_number(value: Decimal | float) -> Any:  # noqa: ANN401 - int or float, as the field is
+    """PostgreSQL sums whole numbers into decimals."""
+    return int(value) if isinstance(value, Decimal) else value
+
+
+def _label(value: Any, by: Grouping) -> str:  # noqa: ANN401 - text, or a number of days
+    if by is Grouping.DAY:
+        return datetime.fromtimestamp(value * DAY_S, UTC).date().isoformat()
+    return str(value)

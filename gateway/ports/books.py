@@ -1,0 +1,105 @@
+"""Durable state: keys, what is managed, the ledger. Every method may raise StoreUnavailable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from gateway.domain.keys import Caller
+from gateway.domain.managed import AdminToken, AuditEntry, Key, Managed, Speed, Thing
+from gateway.domain.reports import UsageQuestion, UsageRow
+from gateway.domain.usage import Measure, Record, Window
+
+
+class KeyStore(Protocol):
+    """Keys with their tenants, plans, grants and overrides."""
+
+    async def find_caller(self, digest: str) -> Caller | None:
+        """The caller whose key has this SHA-256, None if there is none or it is revoked. Expiry is the flow's to
+        check."""
+
+
+class Ledger(Protocol):
+    """Closed jobs."""
+
+    async def insert(self, records: Sequence[Record]) -> None:
+        """Keep each record once: an id already kept is left alone, but for one kept as `lost`, which is corrected."""
+
+    async def used(self, tenant_id: str, measure: Measure, window: Window, since: float) -> float:
+        """What the tenant's jobs that entered at or after `since` used of this measure."""
+
+
+class Books(Protocol):
+    """What is managed, inside one transaction; whatever is found while writing is locked until the transaction ends."""
+
+    async def find(self, kind: type[Thing], ref: str) -> list[Thing]:
+        """All of this kind that `ref` can mean: an id or a name; for keys also a prefix or `tenant/name`."""
+
+    async def all(self, kind: type[Thing]) -> list[Thing]:
+        """Everything of this kind, by name."""
+
+    async def keys_of(self, tenant_id: str) -> list[Key]:
+        """The tenant's keys, by name."""
+
+    async def add(self, thing: Managed) -> None:
+        """Keep something new; NameTaken if its name, id or digest is in use."""
+
+    async def save(self, thing: Thing) -> Thing:
+        """Keep the change and answer it with its new version; EditConflict if the kept version is another."""
+
+    async def remove(self, thing: Managed) -> None:
+        """Forget it; EditConflict if the kept version is another."""
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Write who changed what; kept if and only if the transaction is."""
+
+    async def audit(self, limit: int) -> list[AuditEntry]:
+        """The latest `limit` changes, newest first."""
+
+    async def is_secret_known(self, digest: str) -> bool:
+        """Whether a key, also one that is revoked or replaced, has or had this SHA-256."""
+
+    async def claim(self, name: str, value: str) -> str:
+        """Keep `value` under `name` unless something is kept there; what is kept there now."""
+
+
+class Bookkeeper(Protocol):
+    """Opens transactions on what is managed."""
+
+    def reading(self) -> AbstractAsyncContextManager[Books]:
+        """One consistent view; nothing may be written."""
+
+    def writing(self) -> AbstractAsyncContextManager[Books]:
+        """One change: all of it is kept when the block ends, nothing when it raises."""
+
+
+class AdminTokens(Protocol):
+    """Credentials of the admin interface."""
+
+    async def find_admin(self, digest: str) -> AdminToken | None:
+        """The admin token with this SHA-256, None if there is none or it is revoked."""
+
+
+class UsageBooks(Protocol):
+    """Sums over the ledger."""
+
+    async def usage(self, question: UsageQuestion) -> list[UsageRow]:
+        """One row per group, ordered by the groups."""
+
+
+class SpeedBooks(Protocol):
+    """Learned speeds that outlive a process."""
+
+    async def load_speeds(self) -> list[Speed]:
+        """All that is known."""
+
+    async def save_speeds(self, speeds: Sequence[Speed], now: float) -> None:
+        """Keep these, in place of what was kept for the same backend and name."""
+
+
+class Announcer(Protocol):
+    """Tells every process that keys, grants, plans or overrides have changed."""
+
+    async def keys_changed(self) -> None:
+        """Begin a new revocation epoch: every cached caller is looked up anew before its next job."""

@@ -1,0 +1,188 @@
+"""Hot state of jobs: where they are admitted and end. Times are seconds since the epoch by the store's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.domain.jobs import Outcome
+from gateway.domain.usage import Measure, Record, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One quota that a job draws on: at most `limit` a window, of which this job reserves `amount`."""
+
+    measure: Measure
+    window: Window
+    limit: float
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A GCRA limit: `per_minute` calls on the long run, `burst` at once. `subject` names who is limited."""
+
+    subject: str
+    per_minute: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A job that asks to be admitted; the same `operation_id` again gets the first answer and takes nothing.
+
+    `runnable_on` in order of preference; `static` is what the ledger's record can say now and `ticket` what the
+    scheduler needs, both JSON; `epoch` is the revocation epoch under which the caller was looked up; `seeds` are the
+    quota windows that `SeedsNeeded` asked for.
+    """
+
+    operation_id: str
+    job_id: str
+    tenant_id: str
+    epoch: str
+    checkpoint: str
+    runnable_on: tuple[str, ...]
+    max_concurrency: int
+    max_queued: int
+    rates: tuple[Rate, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    seeds: Mapping[tuple[Measure, Window], float] = field(default_factory=dict)
+    static: bytes = b"{}"
+    ticket: bytes = b"{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The job runs: the slot of `backend` is its own until it leaves. `loaded_before`: its checkpoint until now."""
+
+    backend: str
+    loaded_before: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The job waits, as the `position`th of all that wait."""
+
+    position: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateState:
+    """What is left of the tightest rate: calls that fit at once now, and seconds until all of the burst is back."""
+
+    remaining: int
+    reset_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The job was admitted; it runs already, or waits."""
+
+    place: Granted | Queued
+    rate: RateState
+
+
+@dataclass(frozen=True, slots=True)
+class EpochChanged:
+    """Keys changed since the caller was looked up: look again and enter anew. Nothing was taken."""
+
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeedsNeeded:
+    """These quota windows, each with its start, are not counted yet: ask the ledger and enter anew. Nothing was
+    taken.
+    """
+
+    windows: tuple[tuple[Measure, Window, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Not admitted; nothing was taken. `limit` says which limit; `retry_after_s` is 0.0 where it depends on others."""
+
+    limit: str
+    which: str
+    retry_after_s: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A job that ends. `loaded` is the backend's checkpoint afterwards: None keeps what is known, "" forgets it.
+
+    `final` is the rest of the ledger's record as JSON; `images` and `gpu_seconds` are what counts against quotas.
+    `is_abandoned`: the backend may still be at work, so its slot stays taken until the backend is seen to be quiet.
+    """
+
+    operation_id: str
+    job_id: str
+    outcome: Outcome
+    final: bytes = b"{}"
+    loaded: str | None = None
+    images: int = 0
+    gpu_seconds: float = 0.0
+    is_abandoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat brings back. `held` is None while store and process agree on how many jobs the process holds."""
+
+    at: float
+    generation: str
+    epoch: str
+    catalogue_version: str
+    dispatcher: str
+    reaped: int
+    held: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """A message to this process: the waiting job was granted a backend."""
+
+    job_id: str
+    granted: Granted
+
+
+class JobStore(Protocol):
+    """Where jobs are admitted and end: exact over all processes, safe to repeat."""
+
+    async def enter(self, entry: Entry) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+        """Admit the job, all or nothing."""
+
+    async def requeue(
+        self, operation_id: str, job_id: str, runnable_on: tuple[str, ...], ticket: bytes, loaded: str | None
+    ) -> Granted | Queued | None:
+        """Give the job's slot back after a failed attempt and ask again elsewhere; None if it no longer runs."""
+
+    async def leave(self, leaving: Leaving) -> bool:
+        """End the job; False if nothing was open (any more) under that id."""
+
+    async def beat(self, held_count: int) -> Beat:
+        """Say that this process lives, close what dead ones left, learn what changed."""
+
+    async def look(self, job_ids: Sequence[str]) -> dict[str, Granted]:
+        """Those of the waiting jobs that were granted meanwhile."""
+
+    async def next_message(self, timeout_s: float) -> Woken | None:
+        """The next message to this process, None when none came in time."""
+
+    async def epoch(self) -> str:
+        """The revocation epoch now."""
+
+
+class Outbox(Protocol):
+    """Closed records on their way into the ledger."""
+
+    async def read(self, count: int) -> Sequence[tuple[str, Record]]:
+        """The oldest records with their tokens; they stay until dropped."""
+
+    async def drop(self, tokens: Sequence[str]) -> None:
+        """Forget records that the ledger has."""

@@ -1,0 +1,79 @@
+"""Hot state of the pool: who dispatches, who waits, what each backend does and has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """Who holds a backend's slot. `is_recovering`: the holder was lost and the backend may still be at work."""
+
+    backend: str
+    job_id: str
+    tenant_id: str
+    since: float
+    is_recovering: bool
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """A ticket as the dispatcher reads it; `ticket` is the JSON that entered with it."""
+
+    job_id: str
+    entered_at: float
+    ticket: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PoolChanges:
+    """What a leader learns: with `is_all`, `arrived` is every waiting job and what was known before is void."""
+
+    at: float
+    is_all: bool
+    arrived: tuple[WaitingJob, ...]
+    left: tuple[str, ...]
+    slots: Mapping[str, SlotView]
+    loaded: Mapping[str, str]
+    states: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolNews:
+    """What the watcher found out; `quiet` maps a recovering backend to the slot's mark it may lose."""
+
+    states: Mapping[str, str] = field(default_factory=dict)
+    loaded: Mapping[str, str] = field(default_factory=dict)
+    quiet: Mapping[str, str] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    inventories: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class PoolStore(Protocol):
+    """The pool's shared state: who dispatches, who waits, what each backend does and has."""
+
+    async def poll(self, *, from_scratch: bool) -> PoolChanges | None:
+        """Take or renew the dispatcher's lease and read what changed; None when another process holds it."""
+
+    async def grant(self, operation_id: str, grants: Sequence[tuple[str, str]]) -> list[str]:
+        """Carry out (job, backend) decisions; a word for each: granted, gone, taken, cap. All `deposed` without
+        the lease.
+        """
+
+    async def hold(self, operation_id: str, job_id: str, backend: str) -> bool:
+        """Take a free backend's slot for upkeep; it is given back by `JobStore.leave`."""
+
+    async def publish(self, operation_id: str, news: PoolNews) -> None:
+        """Let every process know."""
+
+    async def inventories(self) -> Mapping[str, bytes]:
+        """The last published inventory of each backend, as JSON."""
+
+    async def wait_for_work(self, timeout_s: float) -> None:
+        """Return when the dispatcher has something to do, or when the time is up."""
+
+    async def resign(self) -> None:
+        """Give the dispatcher's lease up, so that another process takes it at once."""
