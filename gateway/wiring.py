@@ -1,44 +1,164 @@
-"""The only place where adapters meet the flow."""
+"""The only place where adapters meet the flow: opens everything in order, closes it in reverse."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Protocol
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
+from gateway.adapters.redis.connection import Connection
+from gateway.adapters.redis.jobs import RedisJobs
+from gateway.adapters.redis.outbox import RedisOutbox
+from gateway.adapters.redis.pool import RedisPool
+from gateway.adapters.sdnext import SdnextClient
 from gateway.adapters.sql.books import SqlBookkeeper
 from gateway.adapters.sql.engine import Database
+from gateway.adapters.sql.keys import SqlKeyStore
 from gateway.adapters.sql.ledger import SqlLedger
-from gateway.adapters.sql.migrate import Schema
-from gateway.adapters.sql.migrate import check as check_schema
-from gateway.adapters.sql.migrate import migrate as migrate_schema
+from gateway.adapters.sql.migrate import migrate
+from gateway.adapters.telemetry import Log
+from gateway.domain.backends import Backend
+from gateway.domain.parameters import OperatorPolicy
+from gateway.flow.authenticate import Authenticator, Epoch
+from gateway.flow.dispatch import Dispatcher
+from gateway.flow.enter import Entrance
+from gateway.flow.forward import Forwarder
+from gateway.flow.held import HeldJobs
+from gateway.flow.keep_books import Bookkeeper
+from gateway.flow.leave import Exit
 from gateway.flow.manage import Manager
-
-__all__ = ["DurableSettings", "Schema", "check_schema", "migrate_schema", "open_management"]
-
-
-class DurableSettings(Protocol):
-    """What of the settings says where durable state lies."""
-
-    @property
-    def sql_url(self) -> str:
-        """`sqlite:///file.db` or `postgresql://...`."""
+from gateway.flow.pulse import Pulse
+from gateway.flow.readiness import Readiness
+from gateway.flow.serve import Gateway
+from gateway.flow.snapshot import CurrentCatalogue
+from gateway.flow.supervise import LoopsFailed, Supervisor
+from gateway.flow.upkeep import Upkeep
+from gateway.flow.watch import Watcher
+from gateway.settings import Settings
 
 
-class _NoAnnouncer:
-    """Nobody to tell: no process serves from this database's keys yet."""
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the routes need."""
 
-    async def keys_changed(self) -> None:
-        """Nothing to do."""
+    gateway: Gateway
+    current: CurrentCatalogue
+    readiness: Readiness
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Both stores, opened."""
+
+    connection: Connection
+    database: Database
+    jobs: RedisJobs
+    pool: RedisPool
+    manager: Manager
 
 
 @asynccontextmanager
-async def open_management(settings: DurableSettings) -> AsyncIterator[Manager]:
-    """The use cases of operators on the database that the settings name, migrated first if need be."""
-    await migrate_schema(settings.sql_url)
-    database = Database(settings.sql_url)
-    try:
-        yield Manager(SqlBookkeeper(database), SqlLedger(database), _NoAnnouncer(), secrets.token_bytes)
-    finally:
-        await database.close()
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Redis and SQL, with the schema brought up to date."""
+    process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    async with AsyncExitStack() as stack:
+        await migrate(settings.database_url)
+        database = Database(settings.database_url)
+        stack.push_async_callback(database.close)
+        connection = Connection(settings.redis_url, settings.namespace)
+        stack.push_async_callback(connection.close)
+        jobs = RedisJobs(connection, process, settings.lease_s)
+        pool = RedisPool(connection, process)
+        manager = Manager(SqlBookkeeper(database), SqlLedger(database), jobs, secrets.token_bytes)
+        yield Stores(connection, database, jobs, pool, manager)
+
+
+@asynccontextmanager
+async def open_management(settings: Settings) -> AsyncIterator[Manager]:
+    """The use cases of operators, for the command line."""
+    async with open_stores(settings) as stores:
+        yield stores.manager
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, state: Any) -> AsyncIterator[Services]:  # noqa: ANN401 - Starlette's bag
+    """Everything a serving process needs, its loops running. `state` is the application's, shared with the worker."""
+    log = Log(settings.log_level, settings.log_format)
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(open_stores(settings))
+        client = SdnextClient()
+        stack.push_async_callback(client.close)
+        backends = backends_of(settings)
+        services, supervisor = _assemble(settings, stores, client, backends, log)
+        services.readiness.watch(supervisor, lambda: bool(getattr(state, "is_draining", False)))
+        await stack.enter_async_context(_running(supervisor, state))
+        stack.push_async_callback(stores.pool.resign)
+        services.readiness.has_started = True
+        yield services
+
+
+def _assemble(
+    settings: Settings, stores: Stores, client: SdnextClient, backends: Mapping[str, Backend], log: Log
+) -> tuple[Services, Supervisor]:
+    ledger = SqlLedger(stores.database)
+    held, epoch, current = HeldJobs(), Epoch(), CurrentCatalogue()
+    way_out = Exit(stores.jobs, held)
+    gateway = Gateway(
+        authenticator=Authenticator(SqlKeyStore(stores.database), epoch, time.time),  # noqa: TID251 - supplied here
+        entrance=Entrance(stores.jobs, ledger, held),
+        forwarder=Forwarder(client, stores.pool, lambda: backends, current),
+        way_out=way_out,
+        jobs=stores.jobs,
+        epoch=epoch,
+        current=current,
+        operator=OperatorPolicy(default_model=settings.default_model),
+        log=log,
+    )
+    dispatcher = Dispatcher(stores.pool)
+    pulse = Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
+    upkeep = Upkeep(client, stores.pool, stores.jobs)
+    watcher = Watcher(
+        lambda: tuple(backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
+    )
+    bookkeeper = Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading)
+    supervisor = Supervisor(lambda name, error: log.failed("loop_failed", error, loop=name))
+    supervisor.add("heartbeat", pulse.beat_for_ever)
+    supervisor.add("listener", pulse.listen_for_ever)
+    supervisor.add("dispatcher", dispatcher.run)
+    supervisor.add("watcher", watcher.run)
+    supervisor.add("ledger", bookkeeper.run)
+    return Services(gateway, current, Readiness(pulse, current)), supervisor
+
+
+@asynccontextmanager
+async def _running(supervisor: Supervisor, state: Any) -> AsyncIterator[None]:  # noqa: ANN401 - Starlette's bag
+    """The loops run while the block does; if they cannot be kept running the process ends with status 1."""
+
+    async def run() -> None:
+        try:
+            await supervisor.run()
+        except LoopsFailed as failed:
+            state.end_process(str(failed))
+
+    async with asyncio.TaskGroup() as group:
+        loops = group.create_task(run(), name="loops")
+        try:
+            yield
+        finally:
+            loops.cancel()
+
+
+def backends_of(settings: Settings) -> dict[str, Backend]:
+    """The pool as the configuration declares it, by name."""
+    return {
+        entry.name: Backend(
+            entry.name, entry.url, entry.username, entry.password.get_secret_value(), is_managed=entry.manage
+        )
+        for entry in settings.backends
+    }

@@ -36,7 +36,7 @@ class ListingRoutes:
         return json_response(msgspec.json.encode(options_of(caller, catalogue, self._pool_default)))
 
     async def _caller_and_catalogue(self, request: Request) -> tuple[Caller, Catalogue]:
-        caller = await self._gateway.authenticate(credential_of(request.headers))
+        caller = await self._gateway.authenticator.authenticate(credential_of(request.headers))
         catalogue = self._current.catalogue
         if not catalogue.backends:
             raise NoCapacity("No backend has been seen yet. Try again in a moment.", retry_after_s=2.0)

@@ -35,7 +35,7 @@ class GenerationRoutes:
 
         async def handle(request: Request) -> Response:
             credential = credential_of(request.headers)
-            await self._gateway.authenticate(credential)  # before a byte of the body is asked for
+            await self._gateway.authenticator.authenticate(credential)  # before a byte of the body is asked for
             call = Call(operation, await read_body(request), credential, request.state.request_id)
             return answer_of(await while_connected(request, self._gateway.serve(call)))
 
@@ -66,7 +66,7 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
             watching.cancel()
     except* CallerLeft:
         raise CallerLeft from None
-    except* Exception as failed:
+    except* Exception as failed:  # noqa: BLE001 - taken out of its group and raised as it is
         raise failed.exceptions[0] from None
     return result
 

@@ -1,4 +1,6 @@
-"""What one key sees of the server: its options. Nothing here reaches a backend, and nothing of another tenant is in it."""
+"""What one key sees of the server: its options. Nothing here reaches a backend, and nothing of another tenant
+is in it.
+"""
 
 from __future__ import annotations
 

@@ -51,46 +51,34 @@ class Served:
     caller: Caller
 
 
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """Puts the stages together; everything it needs is given to it."""
 
-    def __init__(
-        self,
-        authenticator: Authenticator,
-        entrance: Entrance,
-        forwarder: Forwarder,
-        way_out: Exit,
-        jobs: JobStore,
-        *,
-        epoch: Epoch,
-        current: CurrentCatalogue,
-        operator: OperatorPolicy,
-        log: Log,
-    ) -> None:
-        self.authenticate = authenticator.authenticate
-        self._enter = entrance.enter
-        self._forward = forwarder.forward
-        self._exit = way_out
-        self._jobs = jobs
-        self._epoch = epoch
-        self._current = current
-        self._operator = operator
-        self._log = log
+    authenticator: Authenticator
+    entrance: Entrance
+    forwarder: Forwarder
+    way_out: Exit
+    jobs: JobStore
+    epoch: Epoch
+    current: CurrentCatalogue
+    operator: OperatorPolicy
+    log: Log
 
     async def serve(self, call: Call) -> Served:
         """The pictures that were asked for. Raises any GatewayError; then nothing is held and nothing is charged."""
         for _ in range(LOOKUPS):
-            caller = await self.authenticate(call.credential)
+            caller = await self.authenticator.authenticate(call.credential)
             shaped = shape(call.operation, call.body, self._context(caller))
-            job = Job(new_id(), caller, shaped, call.request_id, self._exit, self._log)
+            job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
             try:
                 return await self._run(job, caller, shaped)
             except KeysChanged as changed:
-                self._epoch.current = changed.epoch
+                self.epoch.current = changed.epoch
         raise NoCapacity("The keys are being changed right now. Try again in a moment.", 1.0)
 
     async def _run(self, job: Job, caller: Caller, shaped: Shaped) -> Served:
-        async with job.entered(self._enter, self._epoch.current):
+        async with job.entered(self.entrance.enter, self.epoch.current):
             attempt = await self._attempt(job, shaped)
             job.delivered(attempt)
         return Served(
@@ -107,7 +95,7 @@ class Gateway:
         while True:
             granted = await job.backend(within_s=job.caller.plan.max_wait_s)
             try:
-                attempt = await self._forward(shaped, granted)
+                attempt = await self.forwarder.forward(shaped, granted)
                 if attempt.verdict.error is not None:
                     job.loaded = attempt.loaded
                     raise attempt.verdict.error
@@ -116,16 +104,16 @@ class Gateway:
                 # Not after a time-out: the first backend may still be at it.
                 if isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or not job.could_run_on:
                     raise GenerationFailed(f"The generation failed: {failed}") from failed
-                await job.ask_again(self._jobs)
+                await job.ask_again(self.jobs)
             else:
                 return attempt
 
     def _context(self, caller: Caller) -> ShapingContext:
         return ShapingContext(
-            catalogue=self._current.catalogue,
+            catalogue=self.current.catalogue,
             grants=caller.grants,
             overrides=caller.overrides,
             caps=caller.plan.caps,
             default_model=caller.default_model,
-            operator=self._operator,
+            operator=self.operator,
         )
