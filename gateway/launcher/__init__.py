@@ -1,0 +1,1 @@
+"""The launcher: the process that owns the gateway's other processes."""
