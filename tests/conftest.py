@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.support.processes import gateways, no_child_left
 from tests.support.valkey import valkey, valkey_process
 from tests.support.virtual_time import VirtualTimeLoop
 
-__all__ = ["valkey", "valkey_process"]
+__all__ = ["gateways", "no_child_left", "valkey", "valkey_process"]
 
 
 def pytest_configure(config):

@@ -120,14 +120,15 @@ class EmbeddedValkey:
             self.stop()
             raise
 
-    def start_again(self) -> None:
-        """Start the server on the same socket and data after it died, and return once it answers."""
+    def start_again(self) -> subprocess.Popen[bytes]:
+        """Start the server on the same socket and data after it died; the process, once it answers."""
         with (self._directory / "valkey.log").open("wb") as log:
             command = processes.Command(
                 self._argv(find_server()), environment={"LC_ALL": "C"}, dies_by=signal.SIGTERM, output=log
             )
             self._process = processes.start(command)
         self._wait_until_it_answers(self._process)
+        return self._process
 
     def stop(self) -> None:
         """End it, its data on disk, and remove its socket, directory and lock. Harmless when it is not running."""

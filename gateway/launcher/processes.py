@@ -34,6 +34,14 @@ class Command:
     output: IO[bytes] | None = None
 
 
+def gateway(*arguments: str) -> list[str]:
+    """The command line of another `gateway` process with the same Python and the same code.
+
+    `-P`: a folder called `gateway` in the current directory is not ours.
+    """
+    return [sys.executable, "-P", "-m", "gateway", *arguments]
+
+
 def start(command: Command) -> subprocess.Popen[bytes]:
     """A running child, leader of its own session, that ends when this process does.
 
