@@ -9,7 +9,6 @@ but how to ask `/readyz`.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import signal
 import socket
 import subprocess
@@ -21,11 +20,11 @@ from dataclasses import dataclass, field
 from gateway.launcher import processes
 from gateway.launcher.embedded import EmbeddedValkey
 from gateway.launcher.listening import address_of, listen
+from gateway.launcher.readiness import Probe
 from gateway.launcher.wakeups import Wakeups
 from gateway.settings import Settings, environment_for_child
 
-_PROBE_EVERY_S = 0.05
-_PROBE_TIMEOUT_S = 1.0
+_LOOK_EVERY_S = 0.05
 _UNWIND_S = 10.0  # what a worker needs beyond drain and grace to close its stores
 _CHILD_PATIENCE_S = 5.0
 _HURRIED = 130  # what a shell calls "ended by Ctrl-C"
@@ -113,8 +112,9 @@ class _Family:
         self._extras: list[_Charge] = []
         self._workers: list[_Charge] = []
         self._wakeups = wakeups
-        self._when_ready: Callable[[str], None] | None = when_ready
+        self._when_ready = when_ready
         self._address = address
+        self._probe: Probe | None = None
 
     def start_extras(self, settings: Settings, extra_children: Sequence[ExtraChild]) -> None:
         """Start them all, then wait until each accepts connections."""
@@ -125,7 +125,7 @@ class _Family:
             self._extras.append(charge)
         for extra in extra_children:
             while not _accepts(extra.port):
-                self._look_once(wait_s=_PROBE_EVERY_S)
+                self._look_once(_LOOK_EVERY_S)
 
     def start_workers(self, settings: Settings, listening_fd: int) -> None:
         """Start every worker on the shared socket, each with a metrics port of its own."""
@@ -140,14 +140,18 @@ class _Family:
 
     def look_after_all(self) -> signal.Signals:
         """Start again whoever dies, until a stopping signal comes: that signal. Raises _GaveUp."""
+        self._probe = Probe(self._address)
         try:
             while True:
-                self._look_once(wait_s=self._until_something_is_due())
-                if self._when_ready is not None and _is_ready(self._address):
+                self._look_once(self._until_something_is_due(), self._probe.pending if self._probe else None)
+                if self._probe is not None and self._probe.is_ready(time.monotonic()):
+                    self._probe = None
                     self._when_ready(self._address)
-                    self._when_ready = None
         except _Interrupted as interrupted:
             return interrupted.by
+        finally:
+            if self._probe is not None:
+                self._probe.close()
 
     def stop_workers(self, by: signal.Signals, settings: Settings) -> bool:
         """End the workers in the time they are allowed; False if a further Ctrl-C killed them before."""
@@ -179,14 +183,15 @@ class _Family:
 
     def _until_something_is_due(self) -> float | None:
         """Seconds until a start or a probe is due; None when only a signal or a death can change anything."""
-        due = [charge.start_at - time.monotonic() for charge in self._all() if charge.start_at is not None]
-        if self._when_ready is not None:
-            due.append(_PROBE_EVERY_S)
+        now = time.monotonic()
+        due = [charge.start_at - now for charge in self._all() if charge.start_at is not None]
+        if self._probe is not None and (probe_in_s := self._probe.seconds_until_due(now)) is not None:
+            due.append(probe_in_s)
         return min(due, default=None)
 
-    def _look_once(self, wait_s: float | None) -> None:
+    def _look_once(self, wait_s: float | None, also: socket.socket | None = None) -> None:
         """Wait, then see to every child. Raises _Interrupted on a stopping signal, _GaveUp when one died too often."""
-        stopped_by = self._wakeups.wait(wait_s)
+        stopped_by = self._wakeups.wait(wait_s, also)
         if stopped_by is not None:
             raise _Interrupted(stopped_by)
         for charge in self._all():
@@ -213,15 +218,7 @@ def _look_after(charge: _Charge, now: float) -> None:
     charge.start_at = now + pause_s
 
 
-def _is_ready(address: str) -> bool:
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=_PROBE_TIMEOUT_S)
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/readyz", headers={"Connection": "close"})
-        return connection.getresponse().status == http.client.OK
-    return False
-
-
 def _accepts(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), _PROBE_TIMEOUT_S):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
         return True
     return False

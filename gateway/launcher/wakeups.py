@@ -37,10 +37,14 @@ class Wakeups:
     ) -> None:
         self._restore.close()
 
-    def wait(self, seconds: float | None) -> signal.Signals | None:
-        """Sleep until a signal, the end of a child, or `seconds`; the next stopping signal, None if it was not one."""
+    def wait(self, seconds: float | None, also: socket.socket | None = None) -> signal.Signals | None:
+        """Sleep until a signal, the end of a child, data on `also`, or `seconds` (None for ever).
+
+        Returns the next stopping signal, None if something else ended the sleep.
+        """
         if not self._arrived:
-            select.select([self._readable], [], [], None if seconds is None else max(0.0, seconds))
+            watched = [self._readable] if also is None else [self._readable, also]
+            select.select(watched, [], [], None if seconds is None else max(0.0, seconds))
         with contextlib.suppress(BlockingIOError):
             self._readable.recv(4096)
         return self._arrived.pop(0) if self._arrived else None

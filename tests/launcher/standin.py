@@ -15,7 +15,7 @@ from gateway.settings import Settings
 
 
 def create_app(settings: Settings) -> Starlette:
-    """`/held` answers when `/release` was called; `/seen` tells how many calls are held."""
+    """`/held` answers once a `/release` was received to its last byte; `/seen` tells how many of both have begun."""
     released = asyncio.Event()
     held = []
 
@@ -40,6 +40,8 @@ def create_app(settings: Settings) -> Starlette:
         return JSONResponse(len(held))
 
     async def release(request: Request) -> Response:
+        held.append(request)
+        await request.body()
         released.set()
         return JSONResponse("ok")
 
@@ -48,7 +50,9 @@ def create_app(settings: Settings) -> Starlette:
         return JSONResponse("ending")
 
     paths = {"/readyz": ready, "/process": process, "/held": hold, "/seen": seen, "/release": release, "/fail": fail}
-    return Starlette(routes=[Route(path, endpoint) for path, endpoint in paths.items()], lifespan=lifespan)
+    return Starlette(
+        routes=[Route(path, endpoint, methods=["GET", "POST"]) for path, endpoint in paths.items()], lifespan=lifespan
+    )
 
 
 def create_app_that_cannot_start(settings: Settings) -> Starlette:

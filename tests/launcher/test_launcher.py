@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from tests.support.processes import Gateways, is_running, wait_until
+from tests.support.processes import Gateways, wait_until
 
 STANDIN = "tests.launcher.standin:create_app"
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
@@ -27,9 +27,23 @@ def serve(gateways: Gateways):
     return start
 
 
+def answers_of_workers(gateway, count):
+    """What `/process` says in each of `count` workers, once all of them serve."""
+    shown = {}
+
+    def all_seen():
+        answer = gateway.get_json("/process")
+        if answer is not None:
+            shown[answer["pid"]] = answer
+        return len(shown) == count
+
+    wait_until(all_seen, f"{count} workers answer")
+    return list(shown.values())
+
+
 def test_it_serves_until_sigterm_then_exits_0_and_leaves_nothing_behind(serve):
     gateway = serve("--workers", "2")
-    gateway.wait_until_ready()
+    answers_of_workers(gateway, 2)
     assert len(gateway.descendants("--fd")) == 2
     assert len(gateway.descendants("valkey-server")) == 1
     gateway.process.terminate()
@@ -40,7 +54,7 @@ def test_it_serves_until_sigterm_then_exits_0_and_leaves_nothing_behind(serve):
 
 def test_ctrl_c_ends_all_of_it_in_order_and_leaves_nothing_behind(serve):
     gateway = serve("--workers", "2", drain_delay_s="300")
-    gateway.wait_until_ready()
+    answers_of_workers(gateway, 2)
     gateway.press_ctrl_c()
     assert gateway.ended() == 0
     assert gateway.left_behind() == []
@@ -133,14 +147,15 @@ def test_a_running_call_is_answered_before_the_gateway_ends(serve):
     answers = []
     caller = threading.Thread(target=lambda: answers.append(gateway.get("/held", timeout_s=60)))
     caller.start()
-    wait_until(lambda: gateway.get_json("/seen") == 1, "the call is held")
     release = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
-    release.connect()
-    release.putrequest("GET", "/release")  # sent in two parts: it is under way when the end begins
+    release.putrequest("POST", "/release")
+    release.putheader("Content-Length", "1")
+    release.endheaders()  # the body comes later: this call too is under way when the end begins
+    wait_until(lambda: gateway.get_json("/seen") == 2, "both calls are under way")
     gateway.process.terminate()
-    wait_until(lambda: "stopping" in gateway.output, "the end has begun")
-    release.endheaders()
-    release.getresponse().read()
+    wait_until(lambda: gateway.get_json("/seen") is None, "nobody listens any more")
+    release.send(b"x")
+    assert release.getresponse().read() == b'"ok"'
     release.close()
     caller.join()
     assert answers[0][0] == 200
@@ -169,17 +184,8 @@ def test_a_second_ctrl_c_kills_what_the_first_waits_for(serve):
 
 def test_each_worker_gets_the_embedded_valkey_and_a_metrics_port_of_its_own(serve):
     gateway = serve("--workers", "2", metrics_port="9100")
-    gateway.wait_until_ready()
-    shown = {}
-
-    def both_seen():
-        answer = gateway.get_json("/process")
-        shown[answer["pid"]] = answer
-        return len(shown) == 2
-
-    wait_until(both_seen, "both workers have answered")
-    assert {one["metrics_port"] for one in shown.values()} == {9100, 9101}
-    assert {one["parent"] for one in shown.values()} == {gateway.process.pid}
-    (address,) = {one["redis_url"] for one in shown.values()}
+    shown = answers_of_workers(gateway, 2)
+    assert {one["metrics_port"] for one in shown} == {9100, 9101}
+    assert {one["parent"] for one in shown} == {gateway.process.pid}
+    (address,) = {one["redis_url"] for one in shown}
     assert address.startswith("unix://")
-    assert all(is_running(pid) for pid in shown)
