@@ -12,6 +12,7 @@ import typer
 
 from gateway.cli.demo import demo
 from gateway.cli.serve import serve
+from gateway.cli.sim_backend import sim_backend
 from gateway.launcher.embedded import ValkeyNotStarted
 from gateway.launcher.listening import PortUnavailable
 from gateway.settings import SettingsError
@@ -29,6 +30,7 @@ def build() -> typer.Typer:
     commands.callback()(_version_option)
     commands.command()(serve)
     commands.command()(demo)
+    commands.command()(sim_backend)
     return commands
 
 
