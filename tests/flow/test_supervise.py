@@ -1,0 +1,68 @@
+"""Loops that live as long as the process."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.flow.supervise import FAILURES_THAT_END, LoopsFailed, Supervisor
+
+pytestmark = pytest.mark.virtual_time
+
+
+async def test_a_failed_loop_starts_again_while_the_others_go_on():
+    failures, turns = [], []
+
+    async def fails_once():
+        turns.append("fragile")
+        if len(turns) == 1:
+            raise ValueError("broken")
+        await asyncio.sleep(3600)
+
+    async def steady():
+        await asyncio.sleep(3600)
+
+    supervisor = Supervisor(lambda name, error: failures.append((name, str(error))))
+    supervisor.add("fragile", fails_once)
+    supervisor.add("steady", steady)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60):
+            await supervisor.run()
+    assert failures == [("fragile", "broken")]
+    assert [(state.name, state.restarts) for state in supervisor.states] == [("fragile", 1), ("steady", 0)]
+
+
+async def test_a_loop_that_fails_five_times_in_a_minute_ends_them_all():
+    async def always_fails():
+        raise OSError("no store")
+
+    stopped = []
+
+    async def steady():
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            stopped.append(True)
+
+    supervisor = Supervisor(lambda _name, _error: None)
+    supervisor.add("hopeless", always_fails)
+    supervisor.add("steady", steady)
+    with pytest.raises(LoopsFailed, match="hopeless failed 5 times"):
+        await supervisor.run()
+    assert stopped == [True]
+
+
+async def test_failures_spread_over_hours_never_end_the_process():
+    failures = []
+
+    async def fails_every_minute():
+        await asyncio.sleep(61)
+        raise OSError("again")
+
+    supervisor = Supervisor(lambda name, _error: failures.append(name))
+    supervisor.add("fragile", fails_every_minute)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3600):
+            await supervisor.run()
+    assert len(failures) > 10 * FAILURES_THAT_END
