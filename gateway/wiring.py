@@ -6,9 +6,10 @@ import asyncio
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from gateway.adapters.telemetry import Log
 from gateway.domain.backends import Backend
 from gateway.domain.parameters import OperatorPolicy
 from gateway.flow.authenticate import Authenticator, Epoch
+from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
 from gateway.flow.forward import Forwarder
@@ -35,12 +37,15 @@ from gateway.flow.leave import Exit
 from gateway.flow.manage import Manager
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
+from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.flow.supervise import LoopsFailed, Supervisor
 from gateway.flow.upkeep import Upkeep
 from gateway.flow.watch import Watcher
 from gateway.settings import Settings
+
+FIRST_LOOK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Redis and SQL, with the schema brought up to date."""
     process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     async with AsyncExitStack() as stack:
-        await migrate(settings.database_url)
-        database = Database(settings.database_url)
+        await migrate(settings.sql_url)
+        database = Database(settings.sql_url)
         stack.push_async_callback(database.close)
         connection = Connection(settings.redis_url, settings.namespace)
         stack.push_async_callback(connection.close)
@@ -94,13 +99,34 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
         stores = await stack.enter_async_context(open_stores(settings))
         client = SdnextClient()
         stack.push_async_callback(client.close)
+        await _seed(settings, stores.manager)
         backends = backends_of(settings)
         services, supervisor = _assemble(settings, stores, client, backends, log)
         services.readiness.watch(supervisor, lambda: bool(getattr(state, "is_draining", False)))
         await stack.enter_async_context(_running(supervisor, state))
         stack.push_async_callback(stores.pool.resign)
+        with suppress(TimeoutError):  # a pool that is away must not keep a gateway from starting
+            async with asyncio.timeout(FIRST_LOOK_S if backends else 0):
+                await services.current.is_known.wait()
         services.readiness.has_started = True
         yield services
+
+
+async def _seed(settings: Settings, manager: Manager) -> None:
+    author = Author("start", time.time())  # noqa: TID251 - supplied here
+    if settings.demo_key.get_secret_value():
+        keys = DemoKeys(
+            settings.demo_key.get_secret_value(), settings.demo_key_2.get_secret_value(), settings.demo_model_2
+        )
+        await seed_demo(manager, author, keys)
+        return
+    given_token, given_key = settings.admin_token.get_secret_value(), settings.first_key.get_secret_value()
+    first = await first_run(manager, author, given_token, given_key)
+    if first is not None:  # shown once, and only what was not given
+        lines = [] if given_token else [f"admin token  {first.admin_token}"]
+        lines += [] if given_key else [f"first key    {first.key}   (tenant {first.tenant.name})"]
+        sys.stdout.write("".join(f"gateway: {line}\n" for line in lines))
+        sys.stdout.flush()
 
 
 def _assemble(

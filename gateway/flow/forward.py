@@ -12,16 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.domain.backends import Backend, BackendState
+from gateway.domain.catalogue import BackendInventory
 from gateway.domain.errors import AttemptFailed, BackendBroke, BackendTimedOut, BackendUnreachable, StoreUnavailable
 from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
-from gateway.domain.replies import Verdict, verify
+from gateway.domain.replies import AttemptFailed as FailedAttempt
+from gateway.domain.replies import CallersFault, Delivered, SetAside, is_loaded, repair, verify
 from gateway.flow.ids import new_id
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.ports import BackendClient, Granted, PoolNews, PoolStore, RawReply
 
 INTERRUPT_EVERY_S = 1.0
 INTERRUPT_TIMEOUT_S = 5.0
+CHECKPOINT_TIMEOUT_S = 10.0
 LEAST_RUN_LIMIT_S = 120.0
 ASSUMED_SWAP_S = 30.0
 ASSUMED_S_PER_MEGAPIXEL_STEP = 0.5
@@ -34,12 +37,13 @@ class Abandoned(AttemptFailed):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one attempt gave, with the seconds it took and what is loaded there now ("" if that is uncertain)."""
+    """A good answer: the JSON for the caller, how many images are in it, and the seconds it took."""
 
-    verdict: Verdict
+    body: bytes
+    images: int
+    adjustments: tuple[str, ...]
     backend: str
     took_s: float
-    loaded: str
     had_to_load: bool
 
 
@@ -64,19 +68,44 @@ class Forwarder:
         inventory = self._current.inventories.get(granted.backend)
         if backend is None or inventory is None:
             raise AttemptFailed("The backend was removed meanwhile.")
-        body = render(shaped, inventory)
+        wanted = shaped.model.name if shaped.model else ""
+        had_to_load = bool(wanted) and granted.loaded_before != wanted
         clock = asyncio.get_running_loop().time
         began = clock()
-        reply = await self._send(backend, shaped, body)
-        verdict = verify(shaped, inventory, reply.status, reply.body)
-        wanted = shaped.model.name if shaped.model else ""
+        reply = await self._send(backend, shaped, render(shaped, inventory))
+        took_s = clock() - began
+        delivered = await self._verified(shaped, backend, inventory, reply, had_to_load=had_to_load)
         return Attempt(
-            verdict=verdict,
-            backend=granted.backend,
-            took_s=clock() - began,
-            loaded=wanted if verdict.is_good else "",
-            had_to_load=bool(wanted) and granted.loaded_before != wanted,
+            body=repair(shaped, delivered),
+            images=len(delivered.images),
+            adjustments=delivered.adjustments,
+            backend=backend.name,
+            took_s=took_s,
+            had_to_load=had_to_load,
         )
+
+    async def _verified(
+        self, shaped: Shaped, backend: Backend, inventory: BackendInventory, reply: RawReply, *, had_to_load: bool
+    ) -> Delivered:
+        """The pictures. Raises AttemptFailed, or the caller's own error where the request was at fault."""
+        if reply.content_encoding not in ("", "identity"):
+            raise AttemptFailed(f"its answer was compressed ({reply.content_encoding}) though that was not asked for")
+        verdict = verify(shaped, inventory, reply.status, reply.body)
+        match verdict:
+            case CallersFault(error=error):
+                raise error
+            case SetAside(reason=reason):
+                await self._report(backend, BackendState.SET_ASIDE)
+                raise AttemptFailed(reason)
+            case FailedAttempt(said=said):
+                raise AttemptFailed(said)
+        # An infotext says the base name only; after a load, or where two checkpoints share it, the backend itself
+        # decides.
+        if shaped.model is not None and (had_to_load or not verdict.model_is_certain):
+            checkpoint = await self._client.get(backend, "/sdapi/v1/checkpoint", CHECKPOINT_TIMEOUT_S)
+            if not is_loaded(shaped, inventory, checkpoint.body):
+                raise AttemptFailed("another model than the one asked for is loaded")
+        return verdict
 
     async def _send(self, backend: Backend, shaped: Shaped, body: bytes) -> RawReply:
         try:
@@ -92,7 +121,7 @@ class Forwarder:
         except* BackendTimedOut as failed:
             raise Abandoned(str(failed.exceptions[0])) from None
         except* (BackendUnreachable, BackendBroke) as failed:
-            await self._report_down(backend)
+            await self._report(backend, BackendState.DOWN)
             raise failed.exceptions[0] from None
 
     async def _interrupt_until_done(self, backend: Backend, post: asyncio.Task[RawReply]) -> None:
@@ -104,10 +133,10 @@ class Forwarder:
                 pass  # it cannot be told; its POST ends or times out all the same
             await asyncio.wait([post], timeout=INTERRUPT_EVERY_S)
 
-    async def _report_down(self, backend: Backend) -> None:
+    async def _report(self, backend: Backend, state: BackendState) -> None:
         """Nobody is sent there until the watcher has seen it well again."""
         try:
-            await self._pool.publish(new_id(), PoolNews(states={backend.name: BackendState.DOWN}))
+            await self._pool.publish(new_id(), PoolNews(states={backend.name: state}))
         except StoreUnavailable:
             return  # the watcher finds out by itself
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.domain.errors import AttemptFailed, NoCapacity, StoreUnavailable
+from gateway.domain.errors import GatewayError, NoCapacity, StoreUnavailable
 from gateway.domain.jobs import Outcome
 from gateway.domain.keys import Caller
 from gateway.domain.parameters import Shaped
@@ -81,16 +81,15 @@ class Job:
         self.timing.queue_s = _now() - self._entered_at - self.timing.swap_s - self.timing.generation_s
         self.attempts += 1
         self._is_abandoned = False
-        self.loaded = None
+        self.loaded = ""  # uncertain until the answer is verified; the watcher finds out
         return granted
 
-    def failed_on(self, backend: str, failure: AttemptFailed) -> None:
+    def failed_on(self, backend: str, failure: GatewayError) -> None:
         """That attempt gave nothing; the same backend is not asked again."""
         self._failures.append(f"{backend}: {failure}")
         self.could_run_on -= {backend}
         self._is_abandoned = isinstance(failure, Abandoned)
-        if self.loaded is None:
-            self.loaded = ""
+        self.loaded = ""
 
     async def ask_again(self, jobs: JobStore) -> None:
         """Give the slot back and wait for another backend. Raises StoreUnavailable."""
@@ -104,7 +103,7 @@ class Job:
     def delivered(self, attempt: Attempt) -> None:
         """The answer is good; what remains is to leave."""
         self._attempt = attempt
-        self.loaded = attempt.loaded
+        self.loaded = self.shaped.model.name if self.shaped.model else None
         self.timing.generation_s = attempt.took_s
         if attempt.had_to_load:
             expected = self.shaped.price.megapixel_steps * ASSUMED_S_PER_MEGAPIXEL_STEP
@@ -113,14 +112,14 @@ class Job:
 
     async def _leave(self, error: BaseException | None) -> None:
         outcome = self._outcome(error)
-        images = self._attempt.verdict.images if self._attempt and outcome is Outcome.FINISHED else 0
+        images = self._attempt.images if self._attempt and outcome is Outcome.FINISHED else 0
         gpu_s = self.timing.generation_s
         final = {
             "swap_s": self.timing.swap_s,
             "generation_s": self.timing.generation_s,
             "gpu_seconds": gpu_s,
             "images": images,
-            "bytes_out": len(self._attempt.verdict.body) if self._attempt else 0,
+            "bytes_out": len(self._attempt.body) if self._attempt else 0,
             "attempts": self.attempts,
             "reason": "; ".join(self._failures) or (str(error) if error else ""),
         }

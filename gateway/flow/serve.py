@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.domain.errors import AttemptFailed, GenerationFailed, NoCapacity
+from gateway.domain.errors import AttemptFailed, BackendLacks, GenerationFailed, NoCapacity
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
 from gateway.domain.parameters import OperatorPolicy, Shaped, ShapingContext, shape
@@ -82,9 +82,9 @@ class Gateway:
             attempt = await self._attempt(job, shaped)
             job.delivered(attempt)
         return Served(
-            body=attempt.verdict.body,
+            body=attempt.body,
             job_id=job.job_id,
-            adjustments=(*shaped.adjustments, *attempt.verdict.adjustments),
+            adjustments=(*shaped.adjustments, *attempt.adjustments),
             timing=job.timing,
             rate=job.rate,
             caller=caller,
@@ -95,20 +95,17 @@ class Gateway:
         while True:
             granted = await job.backend(within_s=job.caller.plan.max_wait_s)
             try:
-                attempt = await self.forwarder.forward(shaped, granted)
-                if attempt.verdict.error is not None:
-                    job.loaded = attempt.loaded
-                    raise attempt.verdict.error
-            except AttemptFailed as failed:
+                return await self.forwarder.forward(shaped, granted)
+            except (AttemptFailed, BackendLacks) as failed:
                 job.failed_on(granted.backend, failed)
                 # Not after a time-out: the first backend may still be at it.
                 if isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or not job.could_run_on:
                     raise GenerationFailed(f"The generation failed: {failed}") from failed
                 await job.ask_again(self.jobs)
-            else:
-                return attempt
 
     def _context(self, caller: Caller) -> ShapingContext:
+        if not self.current.catalogue.backends:
+            raise NoCapacity("No backend has been seen yet. Try again in a moment.", retry_after_s=2.0)
         return ShapingContext(
             catalogue=self.current.catalogue,
             grants=caller.grants,

@@ -7,6 +7,7 @@ by itself. What a backend had within 24 hours stays published beside what it has
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,13 +100,17 @@ def cut_down(route: str, answer: object) -> Any:  # noqa: ANN401 - JSON of a bac
 
 
 class CurrentCatalogue:
-    """The merged catalogue and each backend's inventory, replaced as a whole when the store has a newer version."""
+    """The merged catalogue and each backend's inventory, replaced as a whole when the store has a newer version.
+
+    `is_known` is set once any backend was ever seen.
+    """
 
     def __init__(self) -> None:
         self.catalogue = Catalogue()
         self.inventories: Mapping[str, BackendInventory] = {}
         self.published: Mapping[str, PublishedInventory] = {}
         self.version = ""
+        self.is_known = asyncio.Event()
         self._names: dict[tuple[str, str], str] = {}
 
     async def refresh(self, pool: PoolStore, version: str, now: float) -> None:
@@ -122,6 +127,8 @@ class CurrentCatalogue:
         departed = [lost for name, inventory in published.items() for lost in _departed(name, inventory.departed)]
         self.catalogue = merge(inventories.values(), departed, now)
         self.inventories, self.published = inventories, published
+        if published:
+            self.is_known.set()
         self._names = {
             (backend, file.title): model.name for model in self.catalogue.models for backend, file in model.on.items()
         }

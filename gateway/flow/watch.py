@@ -24,6 +24,7 @@ READ_LISTS_EVERY_S = 600.0
 ANSWER_TIMEOUT_S = 5.0
 FAILURES_TO_BE_DOWN = 2
 QUIET_ANSWERS = 2
+SET_ASIDE_S = 30.0
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Watched:
     is_managed: bool = False
     read_at: float = 0.0
     quiet_answers: int = 0
+    set_aside_at: float = 0.0
     state: BackendState = BackendState.UNSEEN
 
 
@@ -113,12 +115,21 @@ class Watcher:
                 watched.state = BackendState.DOWN
         else:
             watched.failures = 0
-            watched.state = BackendState.UP
+            watched.state = self._well(watched, seen.states.get(backend.name), seen.at)
             if slot is None and checkpoint is not None:
                 found.loaded[backend.name] = self._current.name_of(backend.name, checkpoint)
             if slot is not None and slot.is_recovering:
                 await self._calm(backend, watched, slot, found)
         found.states[backend.name] = watched.state
+
+    @staticmethod
+    def _well(watched: Watched, known: str | None, now: float) -> BackendState:
+        """Up, unless a caller's job found that it must be set aside: that lasts a while, whatever a look says."""
+        if known != BackendState.SET_ASIDE:
+            watched.set_aside_at = 0.0
+            return BackendState.UP
+        watched.set_aside_at = watched.set_aside_at or now
+        return BackendState.SET_ASIDE if now - watched.set_aside_at < SET_ASIDE_S else BackendState.UP
 
     async def _checkpoint(self, backend: Backend) -> str | None:
         """The title of what is loaded, "" for nothing, None if it does not say. Raises AttemptFailed."""
