@@ -49,6 +49,10 @@ class UnknownModel(InvalidRequest):
         super().__init__(sentence, field="sd_model_checkpoint")
 
 
+class NeverRunnable(InvalidRequest):
+    """No backend of the pool, up or down, has all that this request names."""
+
+
 class SamplerNotFound(CallerError):
     """The sampler is in no list; clients compare this sentence, so it never changes."""
 
@@ -103,6 +107,14 @@ class Draining(CapacityError):
 
 class GenerationFailed(GatewayError):
     """The backend failed and so did the retry; the sentence says what it said, without paths."""
+
+
+class BackendLacks(GenerationFailed):
+    """The backend that was chosen no longer has what the job needs; nothing was sent, another one may serve it."""
+
+    def __init__(self, backend: str, kind: str, name: str) -> None:
+        self.backend, self.kind, self.name = backend, kind, name
+        super().__init__(f'The {kind} "{name}" just disappeared from the server that was to use it. Try again.')
 
 
 # --- a store's fault ------------------------------------------------------------------------------

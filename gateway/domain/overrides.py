@@ -19,3 +19,13 @@ class Overrides:
     forbid: frozenset[str] = frozenset()
     minimum: Mapping[str, float] = field(default_factory=dict)
     maximum: Mapping[str, float] = field(default_factory=dict)
+
+
+def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `top` over it; objects are merged key by key, everything else is replaced whole."""
+    merged = dict(base)
+    for name, value in top.items():
+        below = merged.get(name)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[name] = laid_over(below, value) if both else value  # type: ignore[arg-type]
+    return merged

@@ -1,0 +1,316 @@
+"""What one backend has, read from its own lists. Tolerant: an odd entry is left out, nothing here raises.
+
+Shapes of the lists: SD.Next and A1111, observed. No server path is kept, only the last part of one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.domain.catalogue.names import NameIndex, file_name_of, folded, without_suffix
+
+_ROOT_FOLDER = "Diffusers/"
+_TITLE_HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
+_FACTOR = re.compile(
+    r"(?<![0-9A-Za-z])(?:(\d{1,2})x|x(\d{1,2}))(?![0-9A-Za-z])|(?<=_)(\d{1,2})x|(\d{1,2})x(?=_)", re.IGNORECASE
+)
+_NO_UPSCALER = "None"
+_DEFAULT_FACTOR, _LARGEST_FACTOR = 4.0, 64.0
+_LIBRARY_PREFIXES = ("none", "resize", "latent", "nearest", "lanczos", "vips", "dcc", "icb", "asymmetric", "wan")
+
+SCHEDULE_OPTIONS: tuple[tuple[str, str], ...] = (
+    ("karras", "use_karras_sigmas"),
+    ("betas", "use_beta_sigmas"),
+    ("exponential", "use_exponential_sigmas"),
+    ("lambdas", "use_lu_lambdas"),
+    ("flowmatch", "use_flow_sigmas"),
+)
+"""What `schedulers_sigma` may say, and the option that shows whether a sampler can do it (SD.Next, observed)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelFile:
+    """A checkpoint as one backend has it. `name` is ours; `title` is the only text ever sent to that backend.
+
+    `base_name` is what the backend writes as `Model:` into an infotext; `hash` and `sha256` are "" while unknown;
+    `scheduler` is the class of the checkpoint's own scheduler, "" while unknown.
+    """
+
+    name: str
+    title: str
+    model_name: str
+    file_name: str
+    base_name: str
+    kind: str = ""
+    hash: str = ""
+    sha256: str = ""
+    scheduler: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A sampler and the schedules it can do (`karras`, ...); `options` and `aliases` as the backend lists them."""
+
+    name: str
+    schedules: frozenset[str] = frozenset()
+    aliases: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Upscaler:
+    """An upscaler. `scale` is the factor it was made for; `is_network` is False for plain resampling."""
+
+    name: str
+    scale: float = 1.0
+    is_network: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A LoRA; `file_name` without folder and extension, "" when the backend does not say."""
+
+    name: str
+    alias: str = ""
+    file_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """Names of the scripts a backend has, by operation, in its own spelling."""
+
+    txt2img: frozenset[str] = frozenset()
+    img2img: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BackendInventory:
+    """All that one backend has. `lora_is_safe`: the backend does not fuse LoRAs into the checkpoint it shares."""
+
+    name: str
+    models: tuple[ModelFile, ...] = ()
+    samplers: tuple[Sampler, ...] = ()
+    upscalers: tuple[Upscaler, ...] = ()
+    loras: tuple[Lora, ...] = ()
+    vaes: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
+    detailers: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
+    control_models: tuple[str, ...] = ()
+    preprocessors: tuple[str, ...] = ()
+    ip_adapters: tuple[str, ...] = ()
+    scripts: Scripts = Scripts()
+    lora_is_safe: bool = True
+    _models_by_name: Mapping[str, tuple[ModelFile, ...]] = field(init=False, repr=False)
+    _own_spelling: Mapping[tuple[str, str], str] = field(init=False, repr=False)
+    _samplers_by_name: Mapping[str, Sampler] = field(init=False, repr=False)
+    _lora_index: NameIndex[Lora] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        models: dict[str, tuple[ModelFile, ...]] = {}
+        for model in self.models:
+            models[model.name] = (*models.get(model.name, ()), model)
+        object.__setattr__(self, "_models_by_name", models)
+        object.__setattr__(self, "_own_spelling", _spellings(self))
+        object.__setattr__(self, "_samplers_by_name", {folded(s.name): s for s in self.samplers})
+        object.__setattr__(self, "_lora_index", lora_index(self.loras))
+
+    def model(self, name: str, sha256: str = "") -> ModelFile | None:
+        """This backend's file of that name; with a known `sha256` only one that has it or does not know its own."""
+        files = self._models_by_name.get(name, ())
+        exact = [f for f in files if f.sha256 == sha256] if sha256 else list(files)
+        return next(iter(exact or [f for f in files if not f.sha256]), None)
+
+    def sampler(self, name: str) -> Sampler | None:
+        """The sampler of that name in any case."""
+        return self._samplers_by_name.get(folded(name))
+
+    def spelling(self, kind: str, name: str) -> str | None:
+        """This backend's exact spelling of a name of `samplers, upscalers, vaes, ...`; None when it has none."""
+        return self._own_spelling.get((kind, folded(name)))
+
+    def lora(self, lora: Lora) -> Lora | None:
+        """This backend's entry for a LoRA known to the pool, by name, then file name, then alias."""
+        for name in (lora.name, lora.file_name, lora.alias):
+            found = self._lora_index.hits(name) if name else ()
+            if found:
+                return found[0]
+        return None
+
+    def shares_base_name(self, model: ModelFile) -> bool:
+        """Whether an infotext of this backend cannot tell that model from another one."""
+        return sum(1 for m in self.models if m.base_name == model.base_name) > 1
+
+
+NAMED_KINDS = ("vaes", "detailers", "styles", "control_models", "preprocessors", "ip_adapters")
+"""The lists of plain names in an inventory that a request may name an entry of."""
+
+
+def _spellings(inventory: BackendInventory) -> dict[tuple[str, str], str]:
+    names = {("upscalers", folded(u.name)): u.name for u in inventory.upscalers}
+    names.update({("samplers", folded(s.name)): s.name for s in inventory.samplers})
+    for kind in NAMED_KINDS:
+        names.update({(kind, folded(name)): name for name in getattr(inventory, kind)})
+    for kind in ("txt2img", "img2img"):
+        names.update({(kind, folded(name)): name for name in getattr(inventory.scripts, kind)})
+    return names
+
+
+def lora_index(loras: Iterable[Lora]) -> NameIndex[Lora]:
+    """Finds LoRAs by name, file name, alias, then by the last part of the name."""
+    known = tuple(loras)
+    return NameIndex.build(
+        (
+            ((lora.name, lora) for lora in known),
+            ((lora.file_name, lora) for lora in known),
+            ((lora.alias, lora) for lora in known),
+            ((file_name_of(lora.name), lora) for lora in known),
+        )
+    )
+
+
+def parse_models(entries: object) -> tuple[ModelFile, ...]:
+    """The checkpoints in an answer to `GET /sdapi/v1/sd-models`."""
+    files = [file for entry in _objects(entries) if (file := _model(entry)) is not None]
+    return _distinct(files)
+
+
+def _model(entry: Mapping[str, Any]) -> ModelFile | None:
+    title = _text(entry, "title") or _text(entry, "model_name")
+    if not title:
+        return None
+    model_name = _text(entry, "model_name") or _TITLE_HASH.sub("", title)
+    # A1111's `model_name` has lost its folder; its title has not. SD.Next's two agree (observed).
+    full = _TITLE_HASH.sub("", title) or model_name
+    name = without_suffix(full.replace("\\", "/"))
+    name = name.removeprefix(_ROOT_FOLDER) or name
+    path = _text(entry, "filename")
+    file_name = file_name_of(path)
+    return ModelFile(
+        name=name,
+        title=title,
+        model_name=model_name,
+        file_name=file_name if file_name != without_suffix(file_name) else file_name_of(full),
+        base_name=file_name_of(name),
+        kind=_text(entry, "type"),
+        hash=_text(entry, "hash").lower(),
+        sha256=_text(entry, "sha256").lower(),
+    )
+
+
+def _distinct(files: list[ModelFile]) -> tuple[ModelFile, ...]:
+    """Files of one backend that would share our name and cannot be told by sha256 keep more of their own name."""
+    seen: set[tuple[str, str]] = set()
+    kept: list[ModelFile] = []
+    for file in sorted(files, key=lambda f: f.title):
+        renamed = file if (file.name, file.sha256) not in seen else _with_own_name(file)
+        if (renamed.name, renamed.sha256) not in seen:
+            seen.add((renamed.name, renamed.sha256))
+            kept.append(renamed)
+    return tuple(kept)
+
+
+def _with_own_name(file: ModelFile) -> ModelFile:
+    name = _TITLE_HASH.sub("", file.title).replace("\\", "/")
+    if name == file.name:
+        name = file.title
+    return ModelFile(
+        name,
+        file.title,
+        file.model_name,
+        file.file_name,
+        file.base_name,
+        file.kind,
+        file.hash,
+        file.sha256,
+        file.scheduler,
+    )
+
+
+def parse_samplers(entries: object) -> tuple[Sampler, ...]:
+    """The samplers in an answer to `GET /sdapi/v1/samplers`, separators left out."""
+    return tuple(_sampler(entry) for entry in _objects(entries) if _text(entry, "name").strip("─ "))
+
+
+def _sampler(entry: Mapping[str, Any]) -> Sampler:
+    raw = entry.get("options")
+    options = raw if isinstance(raw, Mapping) else {}
+    aliases = entry.get("aliases")
+    return Sampler(
+        name=_text(entry, "name"),
+        schedules=frozenset(schedule for schedule, option in SCHEDULE_OPTIONS if option in options),
+        aliases=tuple(a for a in aliases if isinstance(a, str)) if isinstance(aliases, list) else (),
+        options=options,
+    )
+
+
+def parse_upscalers(entries: object) -> tuple[Upscaler, ...]:
+    """The upscalers in an answer to `GET /sdapi/v1/upscalers`. SD.Next says scale 4.0 of all: the name knows better."""
+    return tuple(
+        Upscaler(name, _factor(name, entry.get("scale")), not _is_library(name))
+        for entry in _objects(entries)
+        if (name := _text(entry, "name"))
+    )
+
+
+def _is_library(name: str) -> bool:
+    low = name.lower()
+    return low.startswith(_LIBRARY_PREFIXES) or "interpolation" in low
+
+
+def _factor(name: str, reported: object) -> float:
+    if _is_library(name):
+        return 1.0
+    match = _FACTOR.search(name)
+    if match is not None:
+        return float(next(g for g in match.groups() if g))
+    if isinstance(reported, int | float) and 0 < reported <= _LARGEST_FACTOR:
+        return float(reported)
+    return _DEFAULT_FACTOR
+
+
+def parse_loras(entries: object) -> tuple[Lora, ...]:
+    """The LoRAs in an answer to `GET /sdapi/v1/loras` (`path`) or `/extra-networks` (`filename`)."""
+    return tuple(
+        Lora(
+            name, _text(entry, "alias"), without_suffix(file_name_of(_text(entry, "path") or _text(entry, "filename")))
+        )
+        for entry in _objects(entries)
+        if (name := _text(entry, "name"))
+    )
+
+
+def parse_names(entries: object) -> tuple[str, ...]:
+    """The names in a list of strings or of objects with `name` or `model_name` (VAEs, detailers, styles, ...)."""
+    if isinstance(entries, Mapping):
+        entries = entries.get("loaded", entries.get("model_list", ()))  # embeddings; controlnet models
+    if isinstance(entries, Mapping):
+        entries = list(entries)
+    if not isinstance(entries, list | tuple):
+        return ()
+    return tuple(name for entry in entries if (name := _name(entry)))
+
+
+def _name(entry: object) -> str:
+    if isinstance(entry, str):
+        return entry
+    return (_text(entry, "name") or _text(entry, "model_name")) if isinstance(entry, Mapping) else ""
+
+
+def parse_scripts(entries: object) -> Scripts:
+    """The script names in an answer to `GET /sdapi/v1/scripts`."""
+    if not isinstance(entries, Mapping):
+        return Scripts()
+    return Scripts(frozenset(parse_names(entries.get("txt2img"))), frozenset(parse_names(entries.get("img2img"))))
+
+
+def _objects(entries: object) -> Iterable[Mapping[str, Any]]:
+    return (entry for entry in entries if isinstance(entry, Mapping)) if isinstance(entries, list | tuple) else ()
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key)
+    return value if isinstance(value, str) else ""

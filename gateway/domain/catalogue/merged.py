@@ -1,0 +1,267 @@
+"""What the whole pool has: one entry for each thing, with the backends that have it.
+
+Identity of a checkpoint: the name without extension, root folder and hash. The same name on two backends is one entry,
+unless their known sha256 differ: then the one most backends have keeps `name`, the others become `name [hash]`.
+A checkpoint stays for 24 hours after a backend that is still in the pool lost it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.domain.catalogue.inventory import (
+    NAMED_KINDS,
+    BackendInventory,
+    Lora,
+    ModelFile,
+    Sampler,
+    Upscaler,
+    lora_index,
+)
+from gateway.domain.catalogue.names import NameIndex, folded
+
+REMEMBERED_S = 24 * 3600.0
+"""How long a checkpoint stays listed after a backend lost it, in seconds."""
+
+_SHORT_HASH = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A checkpoint of the pool. `on`: backend name -> that backend's file; `lost_by`: backends that had it of late."""
+
+    name: str
+    on: Mapping[str, ModelFile]
+    lost_by: frozenset[str] = frozenset()
+    hash: str = ""
+    sha256: str = ""
+    kind: str = ""
+    file_name: str = ""
+    base_name: str = ""
+    scheduler: str = ""
+    plain_name: str = ""  # the name without the hash that tells it from a namesake
+    backends: frozenset[str] = frozenset()  # the keys of `on`
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A checkpoint that a backend no longer lists. `last_seen` is in seconds on the scale of `now`."""
+
+    backend: str
+    model: ModelFile
+    last_seen: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalogue:
+    """The merged lists, ready for look-ups. Built by `merge`; an empty one knows nothing and no backend."""
+
+    backends: Mapping[str, BackendInventory] = field(default_factory=dict)
+    models: tuple[Model, ...] = ()
+    samplers: tuple[Sampler, ...] = ()
+    upscalers: tuple[Upscaler, ...] = ()
+    loras: tuple[Lora, ...] = ()
+    model_index: NameIndex[Model] = field(default_factory=NameIndex, repr=False)
+    sampler_index: Mapping[str, Sampler] = field(default_factory=dict, repr=False)
+    upscaler_index: NameIndex[Upscaler] = field(default_factory=NameIndex, repr=False)
+    lora_index: NameIndex[Lora] = field(default_factory=NameIndex, repr=False)
+    names: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    having: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict, repr=False)
+
+    def backends_with(self, kind: str, name: str) -> frozenset[str]:
+        """The backends that have a thing: kinds are those of `having_of`, names in any case."""
+        return self.having.get((kind, folded(name)), frozenset())
+
+    def listed(self, kind: str) -> tuple[str, ...]:
+        """The names of one of the plain lists: `vaes, embeddings, detailers, styles, ...`."""
+        return tuple(self.names.get(kind, {}).values())
+
+    def spelling(self, kind: str, name: str) -> str | None:
+        """The pool's spelling of a name in one of the plain lists, in any case; None when no backend has it."""
+        return self.names.get(kind, {}).get(folded(name))
+
+
+def merge(inventories: Iterable[BackendInventory], departed: Iterable[Departed] = (), now: float = 0.0) -> Catalogue:
+    """The catalogue of these backends. `departed` entries of other backends, or older than 24 h, are forgotten."""
+    backends = {inventory.name: inventory for inventory in inventories}
+    lost = [d for d in departed if d.backend in backends and now - d.last_seen <= REMEMBERED_S]
+    models = _merged_models(backends.values(), lost)
+    samplers = _merged_samplers(backends.values())
+    upscalers = _first_of_each(u for b in backends.values() for u in b.upscalers)
+    loras = _first_of_each(lora for b in backends.values() for lora in b.loras)
+    return Catalogue(
+        backends=backends,
+        models=models,
+        samplers=samplers,
+        upscalers=upscalers,
+        loras=loras,
+        model_index=_model_index(models),
+        sampler_index={folded(s.name): s for s in samplers},
+        upscaler_index=NameIndex.build((((u.name, u) for u in upscalers),)),
+        lora_index=lora_index(loras),
+        names={kind: _merged_names(backends.values(), kind) for kind in (*NAMED_KINDS, "embeddings")},
+        having=_having(backends.values()),
+    )
+
+
+def departures(before: BackendInventory, after: BackendInventory, now: float) -> tuple[Departed, ...]:
+    """What a backend listed `before` and no longer lists; `now` becomes the time each was last seen."""
+    titles = {(file.name, file.sha256) for file in after.models} | {(file.name, "") for file in after.models}
+    gone = (f for f in before.models if (f.name, f.sha256) not in titles and (f.name, "") not in titles)
+    return tuple(Departed(before.name, file, now) for file in gone)
+
+
+def _merged_models(inventories: Iterable[BackendInventory], lost: Iterable[Departed]) -> tuple[Model, ...]:
+    # A million (model, backend) pairs are merged in this loop: it does one dictionary write for each.
+    groups: defaultdict[str, dict[str, ModelFile]] = defaultdict(dict)
+    twins: list[tuple[str, ModelFile]] = []
+    for inventory in inventories:
+        backend = inventory.name
+        for file in inventory.models:
+            on = groups[file.name]
+            if backend in on:
+                twins.append((backend, file))
+            else:
+                on[backend] = file
+    more: defaultdict[str, list[tuple[str, ModelFile]]] = defaultdict(list)
+    for backend, file in twins:
+        more[file.name].append((backend, file))
+    gone: defaultdict[str, list[Departed]] = defaultdict(list)
+    for departed in lost:
+        gone[departed.model.name].append(departed)
+        groups[departed.model.name]  # makes the entry exist although no backend has it now
+    models = [
+        model for name, on in groups.items() for model in _variants(name, on, more.get(name, []), gone.get(name, []))
+    ]
+    return tuple(sorted(models, key=lambda m: folded(m.name)))
+
+
+def _variants(
+    name: str, on: dict[str, ModelFile], twins: list[tuple[str, ModelFile]], gone: list[Departed]
+) -> list[Model]:
+    known = {file.sha256 for file in on.values()}
+    known.update(file.sha256 for _, file in twins)
+    known.update(d.model.sha256 for d in gone)
+    known.discard("")
+    if len(known) <= 1:
+        return [_entry(name, name, on, gone)]
+    counts = {sha: sum(1 for f in on.values() if f.sha256 == sha) for sha in known}
+    main = min(known, key=lambda sha: (-counts[sha], sha))
+    pairs = [*on.items(), *twins]
+    entries = []
+    for sha in sorted(known):
+        owned = {b: f for b, f in pairs if f.sha256 == sha or (sha == main and not f.sha256)}
+        left = [d for d in gone if d.model.sha256 == sha or (sha == main and not d.model.sha256)]
+        label = name if sha == main else f"{name} [{sha[:_SHORT_HASH]}]"
+        entries.append(_entry(label, name, owned, left))
+    return entries
+
+
+def _entry(name: str, plain_name: str, on: dict[str, ModelFile], gone: list[Departed]) -> Model:
+    files = [*on.values(), *(d.model for d in gone)]
+    best = next((f for f in files if f.sha256), files[0])
+    return Model(
+        name=name,
+        on=on,
+        lost_by=frozenset(d.backend for d in gone) - on.keys(),
+        hash=best.hash or next((f.hash for f in files if f.hash), ""),
+        sha256=best.sha256,
+        kind=best.kind,
+        file_name=best.file_name,
+        base_name=best.base_name,
+        scheduler=next((f.scheduler for f in files if f.scheduler), ""),
+        plain_name=plain_name,
+        backends=frozenset(on),
+    )
+
+
+def _model_index(models: tuple[Model, ...]) -> NameIndex[Model]:
+    hashed = [(m, m.hash or m.sha256[:_SHORT_HASH]) for m in models]
+    return NameIndex.build(
+        (
+            ((m.name, m) for m in models),
+            (pair for m, short in hashed for pair in _titles(m, short)),
+            (pair for m in models for pair in ((m.file_name, m), (_with_folder(m), m))),
+            ((m.base_name, m) for m in models),
+            (pair for m, short in hashed for pair in ((short, m), (m.sha256, m))),
+        )
+    )
+
+
+def _titles(model: Model, short: str) -> Iterable[tuple[str, Model]]:
+    """Every title a backend ever shows for it: its own names, and each of ours with the hash behind it."""
+    own = {text for file in model.on.values() for text in (file.title, file.model_name)} if len(model.on) else set()
+    for text in own:
+        yield text, model
+    if short:
+        for text in (model.plain_name, model.file_name, _with_folder(model)):
+            yield f"{text} [{short}]", model
+
+
+def _with_folder(model: Model) -> str:
+    """The file name behind the folder in our name: `XL/model` and `model.ckpt` give `XL/model.ckpt`."""
+    folder, slash, _ = model.plain_name.rpartition("/")
+    return f"{folder}{slash}{model.file_name}"
+
+
+def _merged_samplers(inventories: Iterable[BackendInventory]) -> tuple[Sampler, ...]:
+    merged: dict[str, Sampler] = {}
+    for inventory in inventories:
+        for sampler in inventory.samplers:
+            key = folded(sampler.name)
+            present = merged.get(key)
+            if present is None:
+                merged[key] = sampler
+            elif not sampler.schedules <= present.schedules:
+                merged[key] = Sampler(
+                    present.name, present.schedules | sampler.schedules, present.aliases, present.options
+                )
+    return tuple(merged.values())
+
+
+def _first_of_each(things: Iterable[Upscaler | Lora]) -> tuple:  # type: ignore[type-arg]
+    seen: dict[str, Upscaler | Lora] = {}
+    for thing in things:
+        seen.setdefault(folded(thing.name), thing)
+    return tuple(seen.values())
+
+
+def _merged_names(inventories: Iterable[BackendInventory], kind: str) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for inventory in inventories:
+        for name in getattr(inventory, kind):
+            names.setdefault(folded(name), name)
+    return names
+
+
+SAFE_LORA = "safe_lora"
+"""The kind under which `Catalogue.having` lists the backends that may get a job with a LoRA tag (name "")."""
+
+
+def _having(inventories: Iterable[BackendInventory]) -> dict[tuple[str, str], frozenset[str]]:
+    """(kind, folded name) -> backends that have it, so that a requirement costs one set intersection."""
+    having: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for inventory in inventories:
+        for thing in _things_of(inventory):
+            having[thing].add(inventory.name)
+    return {thing: frozenset(backends) for thing, backends in having.items()}
+
+
+def _things_of(inventory: BackendInventory) -> Iterable[tuple[str, str]]:
+    for sampler in inventory.samplers:
+        name = folded(sampler.name)
+        yield "samplers", name
+        for schedule in sampler.schedules:
+            yield f"samplers {schedule}", name
+    for lora in inventory.loras:
+        for name in (lora.name, lora.file_name):
+            yield "loras", folded(name)
+    yield from (("upscalers", folded(u.name)) for u in inventory.upscalers)
+    for kind in NAMED_KINDS:
+        yield from ((kind, folded(name)) for name in getattr(inventory, kind))
+    for kind in ("txt2img", "img2img"):
+        yield from ((kind, folded(name)) for name in getattr(inventory.scripts, kind))
+    if inventory.lora_is_safe:
+        yield SAFE_LORA, ""

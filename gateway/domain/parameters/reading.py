@@ -1,0 +1,194 @@
+"""From the bytes of a body to typed fields: the first step of shaping.
+
+Nothing but `InvalidRequest` and `BodyTooLarge` comes out of here, whatever the bytes. Each field is parsed once and
+what was checked is what is sent, so a duplicate key or an odd escape cannot say two things.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.domain.errors import BodyTooLarge, InvalidRequest
+from gateway.domain.parameters.context import adjustment
+from gateway.domain.parameters.table import Does, Kind, Row, Table
+
+_BOM = b"\xef\xbb\xbf"
+_DEEPEST = 32
+_MOST_TOLD = 40
+_QUIET_BYTES = 64
+_LARGEST_EXACT = 2.0**53
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ALL_BUT_BRACKETS = bytes(c for c in range(256) if c not in b"[]{}")
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_VALUE = msgspec.json.Decoder()
+_TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+
+
+def read_body(body: bytes, max_bytes: int) -> dict[str, msgspec.Raw]:
+    """The fields of a JSON object, one level deep, without nulls; values keep the bytes they came in."""
+    if len(body) > max_bytes:
+        raise BodyTooLarge(f"The body has {len(body)} bytes; at most {max_bytes} are allowed.")
+    if body.startswith(_BOM):
+        body = body[len(_BOM) :]
+    try:
+        if not body.isascii():
+            body.decode()
+        fields = _BODY.decode(body)
+    except RecursionError:
+        raise _too_deep("") from None
+    except msgspec.ValidationError:
+        raise InvalidRequest("The body must be a JSON object.") from None
+    except (ValueError, msgspec.MsgspecError):
+        raise InvalidRequest("The body is not valid JSON in UTF-8.") from None
+    return {name: raw for name, raw in fields.items() if not _is_null_or_too_deep(name, raw)}
+
+
+def typed_fields(raws: Mapping[str, msgspec.Raw], table: Table, told: list[str]) -> dict[str, Any]:
+    """The fields that the table lets through, each of its row's type; images stay raw. Drops are added to `told`."""
+    fields: dict[str, Any] = {}
+    untold = 0
+    for name, raw in raws.items():
+        row = table.get(name)
+        if row is not None and row.does is not Does.DROP:
+            value = raw if row.kind is Kind.RAW else coerced(row, decoded(raw, name))
+            if value is not None:
+                fields[name] = value
+            continue
+        if row is not None and _is_quiet(row, raw):
+            continue
+        if len(told) < _MOST_TOLD:
+            told.append(adjustment(name, "dropped"))
+        else:
+            untold += 1
+    if untold:
+        told.append(adjustment(f"{untold} more fields", "dropped"))
+    return fields
+
+
+def decoded(raw: msgspec.Raw, field: str) -> Any:  # noqa: ANN401 - JSON is of any type
+    """The value of a piece of JSON. Errors: `InvalidRequest` for a number that is no finite double, or bad text."""
+    try:
+        return _VALUE.decode(raw)
+    except RecursionError:
+        raise _too_deep(field) from None
+    except (ValueError, msgspec.MsgspecError):
+        raise InvalidRequest(f"{field} holds a number or a text that cannot be read.", field) from None
+
+
+def raw_items(raw: msgspec.Raw, field: str) -> list[msgspec.Raw]:
+    """The items of a JSON list, not looked into."""
+    try:
+        return _RAWS.decode(raw)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        raise InvalidRequest(f"{field} must be a list of base64 images.", field) from None
+
+
+def coerced(row: Row, value: Any) -> Any:  # noqa: ANN401
+    """The value in its row's type and bounds, or None for an empty text where a number belongs.
+
+    Numeric strings become numbers, integral floats integers, 0 and 1 booleans, booleans whole numbers.
+    """
+    if row.kind is Kind.INT or row.kind is Kind.FLOAT:
+        return _number(row, value)
+    if row.kind is Kind.TEXT:
+        return _text(row, value)
+    if row.kind is Kind.BOOL:
+        return _flag(row, value)
+    if (row.kind is Kind.LIST and not isinstance(value, list)) or (
+        row.kind is Kind.OBJECT and not isinstance(value, dict)
+    ):
+        raise _wrong(row)
+    return value
+
+
+def _number(row: Row, value: Any) -> int | float | None:  # noqa: ANN401
+    if isinstance(value, str):
+        if not value.strip():
+            return None  # real clients send "" for "not set"
+        value = _parsed(row, value)
+    if not isinstance(value, int | float):
+        raise _wrong(row)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or (row.kind is Kind.INT and not number.is_integer()):
+        raise _wrong(row)
+    if not row.low <= number <= row.high:
+        raise InvalidRequest(f"{row.name} must be between {row.low:g} and {row.high:g}.", row.name)
+    if row.kind is Kind.INT:
+        return int(value)
+    return int(number) if number.is_integer() and abs(number) < _LARGEST_EXACT else number
+
+
+def _parsed(row: Row, text: str) -> int | float:
+    try:
+        return float(text) if len(text) <= _QUIET_BYTES else math.nan
+    except ValueError:
+        raise _wrong(row) from None
+
+
+def _text(row: Row, value: Any) -> str:  # noqa: ANN401
+    if not isinstance(value, str):
+        raise _wrong(row)
+    if len(value) > row.high:
+        raise InvalidRequest(f"{row.name} has {len(value)} characters; at most {row.high:g} are allowed.", row.name)
+    if not row.choices:
+        return value
+    for known in row.choices:
+        if known.lower() == value.lower():
+            return known
+    raise InvalidRequest(f"{row.name} must be one of: {', '.join(row.choices)}.", row.name)
+
+
+def _flag(row: Row, value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower() if isinstance(value, str | int | float) else ""
+    if word in _TRUE or word in _FALSE or word in ("1.0", "0.0"):
+        return word in _TRUE or word == "1.0"
+    raise _wrong(row)
+
+
+def _wrong(row: Row) -> InvalidRequest:
+    return InvalidRequest(f"{row.name} must be {row.kind.value}.", row.name)
+
+
+def _is_quiet(row: Row, raw: msgspec.Raw) -> bool:
+    if len(memoryview(raw)) > _QUIET_BYTES:
+        return False
+    try:
+        value = _VALUE.decode(raw)
+    except (ValueError, msgspec.MsgspecError):
+        return False
+    return any(value == quiet and isinstance(value, bool) == isinstance(quiet, bool) for quiet in row.quiet)
+
+
+def _is_null_or_too_deep(name: str, raw: msgspec.Raw) -> bool:
+    view = memoryview(raw)
+    if view[0] in b"[{" and _depth_exceeds(bytes(view), _DEEPEST - 1):
+        raise _too_deep(name)
+    return len(view) == len(b"null") and bytes(view) == b"null"
+
+
+def _depth_exceeds(data: bytes, limit: int) -> bool:
+    """Whether JSON nests deeper than `limit`; costs a few passes in C, whatever the size."""
+    if data.count(b"[") + data.count(b"{") <= limit:
+        return False
+    brackets = _STRING.sub(b"", data).translate(_SQUARE, _ALL_BUT_BRACKETS)
+    for _ in range(limit):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _too_deep(field: str) -> InvalidRequest:
+    return InvalidRequest(f"{field or 'The body'} nests deeper than {_DEEPEST} levels.", field)

@@ -1,0 +1,141 @@
+"""Shaping a request: from the bytes a caller sent to what the gateway will really ask of a backend.
+
+Pure. The order is that of the wire contract: read, overrides, policy table, settings, scripts, samplers, model, sizes,
+pictures, hires and upscalers, prompt tags, caps. Whatever the bytes, only the errors of `domain/errors.py` come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.domain.catalogue.merged import SAFE_LORA
+from gateway.domain.errors import NeverRunnable
+from gateway.domain.jobs import Operation
+from gateway.domain.parameters.caps import bound_by_key, cap_images, cap_steps
+from gateway.domain.parameters.context import Draft, Requirements, Shaped, ShapingContext
+from gateway.domain.parameters.generation import (
+    choose_hires_sampler,
+    choose_model,
+    choose_sampler,
+    fill_defaults,
+    resolve_names,
+    resolve_prompts,
+    resolve_settings,
+)
+from gateway.domain.parameters.layers import layered
+from gateway.domain.parameters.networks import check_networks
+from gateway.domain.parameters.pictures import check_pictures
+from gateway.domain.parameters.reading import read_body
+from gateway.domain.parameters.scripts import check_scripts
+from gateway.domain.parameters.sizes import (
+    cap_sizes,
+    final_size,
+    set_hires,
+    set_resize_upscaler,
+    set_sizes,
+    worked_size,
+)
+from gateway.domain.parameters.upscaling import cap_target, check_image, choose_upscalers, set_target, target_size
+from gateway.domain.pricing import Price, price_of_generation, price_of_upscale
+
+_GENERATION: tuple[Callable[[Draft], None], ...] = (
+    fill_defaults,
+    resolve_settings,
+    check_scripts,
+    resolve_names,
+    choose_sampler,
+    choose_model,
+    check_pictures,
+    set_sizes,
+    set_hires,
+    choose_hires_sampler,
+    set_resize_upscaler,
+    resolve_prompts,
+    check_networks,
+    bound_by_key,
+    cap_steps,
+    cap_images,
+    cap_sizes,
+)
+_UPSCALE: tuple[Callable[[Draft], None], ...] = (check_image, choose_upscalers, set_target, bound_by_key, cap_target)
+
+_WORDS = {"loras": "LoRA", "samplers": "sampler", "upscalers": "upscaler", "vaes": "VAE", "detailers": "detailer"}
+
+
+def shape(operation: Operation, body: bytes, context: ShapingContext) -> Shaped:
+    """The request as it will be sent, its price and where it can run.
+
+    Errors: `InvalidRequest` naming the field, `UnknownModel`, `NotGranted`, `Forbidden`, `SamplerNotFound`,
+    `BodyTooLarge`, `NeverRunnable`.
+    """
+    draft, asked = layered(operation, read_body(body, context.caps.body_bytes), context)
+    task_id = draft.fields.pop("force_task_id", "")
+    for stage in _UPSCALE if operation is Operation.UPSCALE else _GENERATION:
+        stage(draft)
+    _tell_overrides(draft, asked)
+    price, expected = _price(draft)
+    loras = tuple(draft.loras.values())
+    return Shaped(
+        operation=operation,
+        fields=draft.fields,
+        model=draft.model,
+        runnable_on=_runnable_on(draft),
+        price=price,
+        expected=expected,
+        sampler=draft.fields.get("sampler_name", ""),
+        requirements=Requirements(frozenset(draft.things), loras),
+        adjustments=tuple(draft.told),
+        task_id=task_id,
+    )
+
+
+def _tell_overrides(draft: Draft, asked: Mapping[str, Any]) -> None:
+    """What the key's overrides changed is told by its outcome, so a request that already has it is told nothing."""
+    for name in sorted(draft.forced & draft.fields.keys()):
+        value = draft.fields[name]
+        if value != asked.get(name):
+            draft.tell(name, "forced", value if isinstance(value, str | int | float) else None)
+    for name in sorted(draft.context.overrides.forbid & asked.keys()):
+        if draft.fields.get(name) != asked[name]:
+            draft.tell(name, "forbidden")
+
+
+def _price(draft: Draft) -> tuple[Price, tuple[int, int] | None]:
+    if draft.operation is Operation.UPSCALE:
+        size = target_size(draft)
+        return price_of_upscale(size, draft.input_bytes), size
+    last = final_size(draft)
+    price = price_of_generation(
+        draft.fields, worked_size(draft), last, factor=draft.factor, input_bytes=draft.input_bytes
+    )
+    return price, last
+
+
+def _runnable_on(draft: Draft) -> frozenset[str]:
+    """The backends that have everything. Error: `NeverRunnable` naming what no backend has together with the rest."""
+    catalogue, model = draft.context.catalogue, draft.model
+    able = model.backends if model is not None else frozenset(catalogue.backends)
+    possible = able | model.lost_by if model is not None else able
+    needs = [(kind, name) for kind, name in sorted(draft.things)]
+    needs += [("loras", lora.name) for lora in draft.loras.values()]
+    if draft.loras:
+        needs.append((SAFE_LORA, ""))
+    for kind, name in needs:
+        having = catalogue.backends_with(kind, name)
+        able, possible = able & having, possible & having
+        if not possible:
+            raise _never(kind, name, draft)
+    if not possible:
+        raise NeverRunnable("No server of the pool can do this.")
+    return able
+
+
+def _never(kind: str, name: str, draft: Draft) -> NeverRunnable:
+    model = f' together with the model "{draft.model.name}"' if draft.model is not None else ""
+    if kind == SAFE_LORA:
+        return NeverRunnable(
+            f"No server of the pool can use LoRAs safely{model}. Leave the <lora:...> tags out.", "prompt"
+        )
+    word = _WORDS.get(kind, "schedule" if kind.startswith("samplers ") else "name")
+    return NeverRunnable(f'No server of the pool has the {word} "{name}"{model}.', kind)

@@ -1,0 +1,19 @@
+"""What came back from a backend: whose fault it is, whether it is what was asked, and what the caller gets."""
+
+from gateway.domain.replies.blame import judge_error
+from gateway.domain.replies.repairing import repair
+from gateway.domain.replies.verdicts import AttemptFailed, CallersFault, Delivered, Flaw, SetAside, Verdict
+from gateway.domain.replies.verifying import is_loaded, verify
+
+__all__ = [
+    "AttemptFailed",
+    "CallersFault",
+    "Delivered",
+    "Flaw",
+    "SetAside",
+    "Verdict",
+    "is_loaded",
+    "judge_error",
+    "repair",
+    "verify",
+]
