@@ -109,25 +109,6 @@ class GenerationFailed(GatewayError):
     """The backend failed and so did the retry; the sentence says what it said, without paths."""
 
 
-class AttemptFailed(GatewayError):
-    """One attempt on one backend failed. Never reaches the caller as such: it is retried, or becomes GenerationFailed.
-
-    The sentence says what the backend said, in words that may be shown.
-    """
-
-
-class BackendUnreachable(AttemptFailed):
-    """The connection was refused or could not be made: the backend has certainly not begun."""
-
-
-class BackendBroke(AttemptFailed):
-    """The connection ended before an answer was complete; the backend may have done the work."""
-
-
-class BackendTimedOut(AttemptFailed):
-    """The run limit passed without an answer; the backend may still be at work."""
-
-
 class BackendLacks(GenerationFailed):
     """The backend that was chosen no longer has what the job needs; nothing was sent, another one may serve it."""
 
