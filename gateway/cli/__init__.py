@@ -1,0 +1,45 @@
+"""The commands a person types. Each stands in a module of its own and is registered in `build`.
+
+What a command imports at its head is paid for by all of them, at every start of a worker: heavy things are imported
+inside the commands.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from gateway.cli.demo import demo
+from gateway.cli.serve import serve
+from gateway.launcher.embedded import ValkeyNotStarted
+from gateway.launcher.listening import PortUnavailable
+from gateway.settings import SettingsError
+
+
+def build() -> typer.Typer:
+    """The command line, whole."""
+    commands = typer.Typer(
+        name="gateway",
+        help="A multi-tenant, API-compatible gateway in front of a pool of SD.Next servers.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # they would print local variables, keys among them
+    )
+    commands.callback()(_version_option)
+    commands.command()(serve)
+    commands.command()(demo)
+    return commands
+
+
+def main() -> None:
+    """Run the command line. What the operator can mend is told in plain lines on stderr, with status 1."""
+    try:
+        build()()
+    except (SettingsError, PortUnavailable, ValkeyNotStarted) as error:
+        sys.stderr.write(f"gateway: {error}\n")
+        sys.exit(1)
+
+
+def _version_option() -> None:
+    """A multi-tenant, API-compatible gateway in front of a pool of SD.Next servers."""

@@ -1,0 +1,134 @@
+"""`gateway demo`: a working gateway on an empty machine, with two simulated SD.Next servers; what `make run` starts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import socket
+import sys
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+from gateway.launcher import ExtraChild, launch, say
+from gateway.settings import BackendSettings, Settings, load_settings
+
+_DATA = Path(".run")
+# Different sets with one model in common: a job for the first or the last can run in one place only.
+_SIMULATED = {"sim-1": ("aurora-xl", "harbor-v2"), "sim-2": ("harbor-v2", "meadow-xl")}
+_SHARED = "harbor-v2"
+_ASK_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A demo ready to start: `models` as far as known before anything runs, empty if not at all."""
+
+    settings: Settings
+    extra_children: tuple[ExtraChild, ...]
+    models: tuple[str, ...]
+
+
+def demo(
+    config: Annotated[Path | None, typer.Option(help="The TOML file with the settings.")] = None,
+    port: Annotated[int | None, typer.Option(help="The TCP port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="How many gateway processes share the port.")] = None,
+) -> None:
+    """A gateway to try: embedded Valkey, SQLite file in ./.run, two simulated servers, two keys, a curl line.
+
+    With GATEWAY_BACKENDS the pool is those servers instead of simulated ones.
+    """
+    prepared = prepare(load_settings(config, port=port, workers=workers))
+
+    def tell(address: str) -> None:
+        sys.stdout.write(welcome(prepared, address))
+        sys.stdout.flush()
+
+    raise typer.Exit(launch(prepared.settings, prepared.extra_children, when_ready=tell))
+
+
+def prepare(given: Settings) -> Demo:
+    """The settings of the demo, with its own defaults where the operator chose nothing, and what runs beside it."""
+    chosen = given.model_fields_set
+    settings = given.changed(
+        data_dir=given.data_dir if "data_dir" in chosen else _DATA.resolve(),
+        drain_delay_s=given.drain_delay_s if "drain_delay_s" in chosen else 0.0,
+        log_format=given.log_format if "log_format" in chosen else "console",
+        demo_key=_given_or_random(given.demo_key),
+        demo_key_2=_given_or_random(given.demo_key_2),
+    )
+    if settings.backends:
+        models = _models_of(settings.backends[0])
+        return Demo(settings.changed(demo_model_2=settings.demo_model_2 or next(iter(models), "")), (), models)
+    ports = dict(zip(_SIMULATED, _free_ports(len(_SIMULATED)), strict=True))
+    children = tuple(
+        ExtraChild(name, ("sim-backend", "--port", str(ports[name]), "--models", ",".join(models)), ports[name])
+        for name, models in _SIMULATED.items()
+    )
+    backends = tuple(BackendSettings(name=name, url=f"http://127.0.0.1:{port}") for name, port in ports.items())
+    settings = settings.changed(
+        backends=backends,
+        default_model=settings.default_model or _SHARED,
+        demo_model_2=settings.demo_model_2 or _SHARED,
+    )
+    return Demo(settings, children, tuple(sorted({model for models in _SIMULATED.values() for model in models})))
+
+
+def welcome(prepared: Demo, address: str) -> str:
+    """What the demo prints once it serves: where, with which keys, and a line that writes a picture."""
+    settings = prepared.settings
+    key, second = settings.demo_key.get_secret_value(), settings.demo_key_2.get_secret_value()
+    model = settings.demo_model_2
+    call = json.dumps({"prompt": "a lighthouse at dawn", "steps": 20, "width": 512, "height": 512}
+                      | ({"sd_model_checkpoint": model} if model else {}))  # fmt: skip
+    write = (
+        'import base64,json,sys; open("picture.png","wb").write(base64.b64decode(json.load(sys.stdin)["images"][0]))'
+    )
+    return f"""
+The gateway serves at {address} (SD.Next's paths under /sdapi/v1, the same under /v1). Ctrl-C ends it.
+
+  key {key}  may use every model: {", ".join(prepared.models) or "GET /sdapi/v1/sd-models lists them"}
+  key {second}  may use only: {model or "nothing, as no backend named a model; set GATEWAY_DEMO_MODEL_2"}
+
+A picture, into picture.png:
+
+  curl -s {address}/sdapi/v1/txt2img -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
+    -d '{call}' | python3 -c '{write}'
+
+"""
+
+
+def _given_or_random(key: SecretStr) -> SecretStr:
+    return key if key.get_secret_value() else SecretStr(f"sk-demo-{secrets.token_urlsafe(20)}")
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 free a moment ago; all are held until all are found, so that they differ."""
+    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [holder.getsockname()[1] for holder in holders]
+    finally:
+        for holder in holders:
+            holder.close()
+
+
+def _models_of(backend: BackendSettings) -> tuple[str, ...]:
+    """The names of a real server's models in the gateway's form (no folder, no extension); empty if it cannot tell."""
+    request = urllib.request.Request(f"{backend.url}/sdapi/v1/sd-models")  # noqa: S310 - http(s), settings checked it
+    if backend.username:
+        credentials = f"{backend.username}:{backend.password.get_secret_value()}".encode()
+        request.add_header("Authorization", f"Basic {base64.b64encode(credentials).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=_ASK_WITHIN_S) as answer:  # noqa: S310
+            items: list[dict[str, Any]] = json.load(answer)
+        names = [str(item["model_name"]) for item in items]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        say(f"{backend.url} did not list its models ({error}); the second demo key gets none")
+        return ()
+    return tuple(Path(name.rpartition("/")[2]).stem if name.endswith((".safetensors", ".ckpt")) else
+                 name.rpartition("/")[2] for name in names)  # fmt: skip

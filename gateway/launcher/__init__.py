@@ -1,0 +1,227 @@
+"""The launcher: the one process a person or a container starts, and the owner of all others.
+
+It holds the listening socket, starts in this order the embedded Valkey (unless a Redis is named), further children and
+the workers, starts again what dies, and on SIGTERM or SIGINT ends them in the opposite order, Valkey last. Whatever
+happens to it, nothing stays behind: children are leashed (`processes`). One thread, no asyncio; knows nothing of HTTP
+but how to ask `/readyz`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gateway.launcher import processes
+from gateway.launcher.embedded import EmbeddedValkey
+from gateway.launcher.listening import address_of, listen
+from gateway.launcher.wakeups import Wakeups
+from gateway.settings import Settings, environment_for_child
+
+_PROBE_EVERY_S = 0.05
+_PROBE_TIMEOUT_S = 1.0
+_UNWIND_S = 10.0  # what a worker needs beyond drain and grace to close its stores
+_CHILD_PATIENCE_S = 5.0
+_HURRIED = 130  # what a shell calls "ended by Ctrl-C"
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraChild:
+    """Another `gateway` command to run beside the workers, for example `("sim-backend", "--port", "7001")`.
+
+    The workers start once `port` (on 127.0.0.1) accepts connections.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    port: int
+
+
+@dataclass(slots=True)
+class _Charge:
+    """A child to keep alive: how to start it, and when to do so next (`start_at`, monotonic seconds) if it is dead."""
+
+    name: str
+    start: Callable[[], subprocess.Popen[bytes]]
+    process: subprocess.Popen[bytes] | None = None
+    start_at: float | None = None
+    restarts: processes.Restarts = field(default_factory=processes.Restarts)
+
+
+class _GaveUp(Exception):
+    """A child died too often; the sentence is for the operator."""
+
+
+class _Interrupted(Exception):
+    """A stopping signal came while something was awaited."""
+
+    def __init__(self, by: signal.Signals) -> None:
+        self.by = by
+        super().__init__(by.name)
+
+
+def say(sentence: str) -> None:
+    """One line to the operator on stderr."""
+    sys.stderr.write(f"gateway: {sentence}\n")
+    sys.stderr.flush()
+
+
+def launch(
+    settings: Settings,
+    extra_children: Sequence[ExtraChild] = (),
+    when_ready: Callable[[str], None] | None = None,
+) -> int:
+    """Run the gateway until a signal; the exit status: 0, 1 when a child died too often, 130 after a second Ctrl-C.
+
+    `when_ready` is called once with the address, when `/readyz` answers 200. Raises PortUnavailable or
+    ValkeyNotStarted when it cannot start, with nothing left behind. Main thread only.
+    """
+    with Wakeups() as wakeups, contextlib.ExitStack() as owned:
+        listener = owned.enter_context(listen(settings.host, settings.port))
+        family = _Family(wakeups, when_ready or (lambda address: say(f"serving at {address}")), address_of(listener))
+        if not settings.redis_url:
+            valkey = owned.enter_context(EmbeddedValkey(settings.data_dir, persist=True))
+            family.helpers.append(_Charge("the embedded Valkey", valkey.start_again, valkey.process))
+            # Ours alone, by construction, so that SQLite beside it is safe.
+            settings = settings.changed(redis_url=valkey.url, alone=True)
+        owned.callback(family.stop_extras)
+        try:
+            family.start_extras(settings, extra_children)
+            family.start_workers(settings, listener.fileno())
+            stopped_by, status = family.look_after_all(), 0
+        except _Interrupted as interrupted:
+            stopped_by, status = interrupted.by, 0
+        except _GaveUp as gave_up:
+            say(str(gave_up))
+            stopped_by, status = signal.SIGTERM, 1
+        listener.close()  # the workers' copies go on accepting until they drained; ours would only queue calls
+        went_by_itself = family.stop_workers(stopped_by, settings)
+    return status if went_by_itself else _HURRIED
+
+
+class _Family:
+    """All children of one launcher. `helpers` are those the workers need: started before them, ended after."""
+
+    def __init__(self, wakeups: Wakeups, when_ready: Callable[[str], None], address: str) -> None:
+        self.helpers: list[_Charge] = []
+        self._extras: list[_Charge] = []
+        self._workers: list[_Charge] = []
+        self._wakeups = wakeups
+        self._when_ready: Callable[[str], None] | None = when_ready
+        self._address = address
+
+    def start_extras(self, settings: Settings, extra_children: Sequence[ExtraChild]) -> None:
+        """Start them all, then wait until each accepts connections."""
+        for extra in extra_children:
+            command = processes.Command(processes.gateway(*extra.arguments), environment_for_child(settings))
+            charge = _Charge(extra.name, lambda command=command: processes.start(command))  # type: ignore[misc]
+            charge.process = charge.start()
+            self._extras.append(charge)
+        for extra in extra_children:
+            while not _accepts(extra.port):
+                self._look_once(wait_s=_PROBE_EVERY_S)
+
+    def start_workers(self, settings: Settings, listening_fd: int) -> None:
+        """Start every worker on the shared socket, each with a metrics port of its own."""
+        for number in range(settings.workers):
+            own = settings.changed(metrics_port=settings.metrics_port and settings.metrics_port + number)
+            command = processes.Command(
+                processes.gateway("serve", "--fd", str(listening_fd)), environment_for_child(own), fds=(listening_fd,)
+            )
+            charge = _Charge(f"worker {number + 1}", lambda command=command: processes.start(command))  # type: ignore[misc]
+            charge.process = charge.start()
+            self._workers.append(charge)
+
+    def look_after_all(self) -> signal.Signals:
+        """Start again whoever dies, until a stopping signal comes: that signal. Raises _GaveUp."""
+        try:
+            while True:
+                self._look_once(wait_s=self._until_something_is_due())
+                if self._when_ready is not None and _is_ready(self._address):
+                    self._when_ready(self._address)
+                    self._when_ready = None
+        except _Interrupted as interrupted:
+            return interrupted.by
+
+    def stop_workers(self, by: signal.Signals, settings: Settings) -> bool:
+        """End the workers in the time they are allowed; False if a further Ctrl-C killed them before."""
+        alive = [charge.process for charge in self._workers if charge.process and charge.process.poll() is None]
+        for process in alive:
+            process.send_signal(by)
+        delay_s = settings.drain_delay_s if by == signal.SIGTERM else 0.0
+        say(f"stopping; calls may go on for {delay_s + settings.grace_s:.0f} s at most (Ctrl-C ends them at once)")
+        deadline = time.monotonic() + delay_s + settings.grace_s + _UNWIND_S
+        hurried = False
+        while (alive := [process for process in alive if process.poll() is None]) and not hurried:
+            hurried = self._wakeups.wait(deadline - time.monotonic()) == signal.SIGINT
+            if time.monotonic() >= deadline:
+                break
+        for process in alive:
+            say(f"killing process {process.pid}")
+            process.kill()
+            process.wait()
+        return not hurried
+
+    def stop_extras(self) -> None:
+        """End the further children."""
+        running = [charge.process for charge in self._extras if charge.process is not None]
+        for process in running:
+            if process.poll() is None:
+                process.terminate()
+        for process in running:
+            processes.stop(process, _CHILD_PATIENCE_S)
+
+    def _until_something_is_due(self) -> float | None:
+        """Seconds until a start or a probe is due; None when only a signal or a death can change anything."""
+        due = [charge.start_at - time.monotonic() for charge in self._all() if charge.start_at is not None]
+        if self._when_ready is not None:
+            due.append(_PROBE_EVERY_S)
+        return min(due, default=None)
+
+    def _look_once(self, wait_s: float | None) -> None:
+        """Wait, then see to every child. Raises _Interrupted on a stopping signal, _GaveUp when one died too often."""
+        stopped_by = self._wakeups.wait(wait_s)
+        if stopped_by is not None:
+            raise _Interrupted(stopped_by)
+        for charge in self._all():
+            _look_after(charge, time.monotonic())
+
+    def _all(self) -> list[_Charge]:
+        return [*self.helpers, *self._extras, *self._workers]
+
+
+def _look_after(charge: _Charge, now: float) -> None:
+    """(1) Dead and its time has come: start it. (2) Just found dead: say so and set that time, or give up."""
+    if charge.start_at is not None:
+        if now >= charge.start_at:
+            charge.process, charge.start_at = charge.start(), None
+        return
+    status = charge.process.poll() if charge.process else None
+    if status is None:
+        return
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    pause_s = charge.restarts.pause_after_death(now)
+    if pause_s is None:
+        raise _GaveUp(f"{charge.name} {how}, too often within a minute; giving up. The lines above say why.")
+    say(f"{charge.name} {how}; starting it again in {pause_s:g} s")
+    charge.start_at = now + pause_s
+
+
+def _is_ready(address: str) -> bool:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=_PROBE_TIMEOUT_S)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/readyz", headers={"Connection": "close"})
+        return connection.getresponse().status == http.client.OK
+    return False
+
+
+def _accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), _PROBE_TIMEOUT_S):
+        return True
+    return False

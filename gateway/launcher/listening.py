@@ -1,0 +1,41 @@
+"""The listening socket: opened before any child, so that a taken port is one clear line and no half-started gateway."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+_BACKLOG = 2048
+_EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how a person here reaches them
+
+
+class PortUnavailable(Exception):
+    """The address cannot be listened on; the sentence says why and what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. Port 0 takes any free one. `::` also takes IPv4. Raises PortUnavailable."""
+    try:
+        (family, *_), *_others = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+    except OSError as error:
+        raise PortUnavailable(_why(error, host, port)) from error
+
+
+def address_of(listener: socket.socket) -> str:
+    """The address a person on this machine can open: `http://host:port`."""
+    host, port = listener.getsockname()[:2]
+    host = _EVERY_INTERFACE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} of {host} is taken by another program. "
+            "End that program, or choose another port with --port or GATEWAY_PORT."
+        )
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs more rights than this user has. Choose one above 1023 with --port or GATEWAY_PORT."
+    return f"Cannot listen on {host}, port {port}: {error.strerror or error}. Correct GATEWAY_HOST or GATEWAY_PORT."

@@ -1,0 +1,180 @@
+"""One worker process: uvicorn on a given socket, and how it ends.
+
+On SIGTERM: (1) for `drain_delay_s` it goes on accepting while the application knows (`app.state.is_draining`, so that
+`/readyz` is 503) and every answer carries `Connection: close`; (2) it stops listening; (3) running calls go on for up
+to `grace_s`; (4) those left are cancelled and answered 503; exit status 0. Each SIGINT goes on to the next of these
+steps at once. The application may end the process itself, with status 1: `app.state.end_process(reason)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from gateway.domain.errors import Draining
+from gateway.settings import Settings
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+_KEEP_ALIVE_S = 75  # longer than balancers keep idle connections (nginx 60), so that they close first
+_LOOK_EVERY_S = 0.05
+_UNWIND_S = 5.0
+
+
+def run_worker(settings: Settings, listener: socket.socket, parent: int | None = None) -> int:
+    """Serve `settings.app` on `listener` until a signal; the exit status.
+
+    With `parent`, the process id of the launcher, it also ends when that process is gone. Raises SystemExit(3) when the
+    application cannot start, after uvicorn logged why.
+    """
+    module, _, factory = settings.app.partition(":")
+    application = getattr(importlib.import_module(module), factory)(settings)
+    server = WorkerServer(application, settings, parent)
+    server.run(sockets=[listener])
+    return server.status
+
+
+class Gate:
+    """The application as seen through the end of its process: answers that close, then refusals."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self.is_draining = False
+        self.is_over = False
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass the call on. When it is cancelled because the grace is over and nothing was sent, answer 503."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        has_begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                if self.is_draining:
+                    message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        try:
+            await self._application(scope, receive, send_on)
+        except asyncio.CancelledError:
+            # Only our own end of grace is turned into an answer; the task ends with it.
+            if not self.is_over or has_begun:
+                raise
+            await _refuse(send)
+
+
+class WorkerServer(uvicorn.Server):
+    """uvicorn that drains, refuses what is left when the grace is over, and exits with `status`."""
+
+    def __init__(self, application: Any, settings: Settings, parent: int | None) -> None:  # noqa: ANN401 - FastAPI's type
+        self.status = 0
+        self._state = application.state
+        self._state.is_draining = False
+        self._state.end_process = self.end_process
+        self._gate = Gate(application)
+        self._settings = settings
+        self._parent = parent
+        self._listen_until: float | None = None
+        super().__init__(
+            uvicorn.Config(
+                self._gate,
+                loop="auto",  # uvloop where there is one
+                http="httptools",
+                ws="none",
+                interface="asgi3",
+                lifespan="on",
+                log_config=None,
+                log_level=settings.log_level,
+                access_log=False,
+                proxy_headers=False,  # trusted_proxies are the application's business
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+            )
+        )
+
+    def end_process(self, reason: str) -> None:
+        """End this process with status 1, without the drain's delay: a loop it needs cannot be kept running."""
+        sys.stderr.write(f"gateway: this process ends: {reason}\n")
+        self.status = 1
+        self._begin_drain(delay_s=0.0)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """On to the next step; a repeated SIGTERM changes nothing. Unlike uvicorn's, keeps the exit status ours."""
+        if self._listen_until is None:
+            self._begin_drain(delay_s=self._settings.drain_delay_s if sig == signal.SIGTERM else 0.0)
+        elif sig == signal.SIGINT and not self.should_exit:
+            self.should_exit = True
+        elif sig == signal.SIGINT:
+            self._gate.is_over = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop listening now; asked ten times a second."""
+        if self._parent is not None and os.getppid() != self._parent:
+            self._begin_drain(delay_s=0.0)
+        if self._listen_until is not None and asyncio.get_running_loop().time() >= self._listen_until:
+            return True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let running calls end within the grace, refuse those left, close the application."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._calls_ended(within_s=self._settings.grace_s)
+        self._gate.is_over = True
+        for task in self.server_state.tasks:
+            task.cancel()
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_UNWIND_S)
+        await self.lifespan.shutdown()
+
+    def _begin_drain(self, delay_s: float) -> None:
+        if self._listen_until is None:
+            self._state.is_draining = self._gate.is_draining = True
+            # A signal may come before the loop runs; then there is nobody to wait for.
+            self._listen_until = self._now() + delay_s if self.started else 0.0
+            self.should_exit = not self.started
+
+    def _now(self) -> float:
+        return asyncio.get_event_loop().time()
+
+    async def _calls_ended(self, within_s: float) -> None:
+        until = self._now() + within_s
+        while self.server_state.connections or self.server_state.tasks:
+            if self._gate.is_over or self._now() >= until:
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _refuse(send: Send) -> None:
+    error = Draining("This gateway process is shutting down. Send the call again.", retry_after_s=1.0)
+    sentence = str(error)
+    texts = {"detail": sentence, "body": "", "errors": sentence, "message": sentence}
+    body = json.dumps({"error": type(error).__name__, "code": 503, **texts}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", b"1"),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,22 @@
+"""Fixtures and hooks of the whole suite."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.support.processes import gateways, no_child_left
+from tests.support.valkey import valkey, valkey_process
+from tests.support.virtual_time import VirtualTimeLoop
+
+__all__ = ["gateways", "no_child_left", "valkey", "valkey_process"]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "virtual_time: runs on a loop whose clock jumps to the next timer")
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Which loop a test runs on: the virtual clock for those marked so, asyncio's own for all others."""
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual_time": VirtualTimeLoop}
+    return {"asyncio": asyncio.SelectorEventLoop}

@@ -1,0 +1,1 @@
+"""What tests share: real servers, a virtual clock, processes to start and conditions to wait for."""
