@@ -35,7 +35,7 @@ class Entry:
 
     `runnable_on` in order of preference; `static` is what the ledger's record can say now and `ticket` what the
     scheduler needs, both JSON; `epoch` is the revocation epoch under which the caller was looked up; `seeds` are the
-    quota windows that `SeedsNeeded` asked for.
+    quota windows that `SeedsNeeded` asked for, entered under a new operation id and the same job id.
     """
 
     operation_id: str

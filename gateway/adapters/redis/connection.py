@@ -1,9 +1,10 @@
 """The connection to Redis: explicit time-outs, one re-send under the same operation id, and the breaker.
 
 redis-py would re-send by itself up to ten times; here every retry is ours. A script that may have run is sent once more
-under the same operation id, which the scripts answer with their first answer. After that the store counts as
-unavailable
-for `BREAKER_S` seconds, in which nothing is sent.
+under the same operation id, which the scripts answer with their first answer. When that fails too the store counts as
+unavailable: for `BREAKER_S` seconds nothing is sent, then one probe, and so on until one is answered.
+Waiting for a free connection is not a failure of the store and has no limit of its own: each connection is free again
+after two time-outs at most, and those who waited meet the open breaker.
 """
 
 from __future__ import annotations
@@ -12,43 +13,65 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from gateway.adapters.redis.breaker import Breaker
 from gateway.adapters.redis.scripts import Script
 from gateway.domain.errors import StoreUnavailable
 
 BREAKER_S = 1.0
 MAX_CONNECTIONS = 32
-POOL_WAIT_S = 1.0
+POP_GRACE_S = 2.0
 
 T = TypeVar("T")
-_MAY_HAVE_RUN = (RedisTimeoutError, RedisConnectionError)
+_NO_ANSWER = (RedisTimeoutError, RedisConnectionError, OSError)
+# Answers that stay the same for a while: sending again at once is of no use, the breaker opens.
+_CANNOT_WORK = (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+)
 
 
 class Connection:
-    """Runs scripts and commands on one Redis, in the keys of one namespace."""
+    """Runs scripts and commands on one Redis, in the keys of one namespace.
 
-    def __init__(self, url: str, namespace: str, *, timeout_s: float = 0.5, offset_ms: int = 0) -> None:
+    `timeout_s` is for connecting and for one answer; as each thing is sent at most twice, a call waits twice that.
+    """
+
+    def __init__(self, url: str, namespace: str, *, timeout_s: float = 0.25, offset_ms: int = 0) -> None:
         self.namespace = namespace
         self.offset_ms = offset_ms
-        self._open_until = 0.0
+        self._breaker = Breaker(BREAKER_S)
+        self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
         # Retry(NoBackoff(), 0) is "never": left out, redis-py re-sends a timed-out script up to ten times.
-        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "health_check_interval": 0}
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=POOL_WAIT_S,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            **options,
-        )
-        self._redis = Redis(connection_pool=pool)
-        self._blocking = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=timeout_s, **options)
+        options: dict[str, Any] = {
+            "socket_connect_timeout": timeout_s,
+            "retry": Retry(NoBackoff(), 0),
+            "health_check_interval": 0,
+        }
+        self._pool = ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, socket_timeout=timeout_s, **options)
+        self._redis = Redis(connection_pool=self._pool)
+        self._blocking = Redis.from_url(url, socket_timeout=None, **options)
 
     def key(self, name: str) -> str:
         """The full name of a key; all keys of a namespace share one hash tag, so one shard of a cluster."""
@@ -87,37 +110,71 @@ class Connection:
         return await self._guarded(send)
 
     async def pop(self, name: str, timeout_s: float) -> bytes | None:
-        """The first entry of a list, waited for on a connection of its own. Raises StoreUnavailable."""
+        """The first entry of a list, waited for on a connection of its own. Raises StoreUnavailable.
+
+        Sends nothing while the breaker is open and is never its probe: it may wait for as long as `timeout_s`.
+        """
+        if not self._breaker.is_closed:
+            raise _no_answer()
         try:
-            async with asyncio.timeout(timeout_s + 2.0):
+            async with asyncio.timeout(timeout_s + POP_GRACE_S):
                 reply: Any = await self._blocking.blpop([self.key(name)], timeout=timeout_s)
         except (RedisError, TimeoutError, OSError) as error:
-            raise self._unavailable(error) from error
+            raise _unavailable(error) from error
         return bytes(reply[1]) if reply else None
 
     async def close(self) -> None:
         """Close every connection."""
         await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        await self._pool.disconnect()
         await self._blocking.aclose()
 
     async def _guarded(self, send: Callable[[], Awaitable[T]]) -> T:
-        now = asyncio.get_running_loop().time()
-        if now < self._open_until:
-            raise StoreUnavailable("The gateway's store does not answer. Try again in a moment.")
-        try:
-            return await self._sent_at_most_twice(send)
-        except (OutOfMemoryError, ReadOnlyError, *_MAY_HAVE_RUN, OSError) as error:
-            self._open_until = asyncio.get_running_loop().time() + BREAKER_S
-            raise self._unavailable(error) from error
+        async with self._free_connections:
+            was_closed = self._breaker.is_closed
+            if not self._breaker.admits(_now()):
+                raise _no_answer()
+            try:
+                reply = await (_sent_at_most_twice(send) if was_closed else send())
+            except (*_CANNOT_WORK, *_NO_ANSWER) as error:
+                self._breaker.failed(_now())
+                if isinstance(error, ReadOnlyError):  # a replica now: the next connections find the new primary
+                    await self._pool.disconnect(inuse_connections=False)
+                raise _unavailable(error) from error
+            except RedisError as error:
+                raise _unavailable(error) from error
+            self._breaker.succeeded()
+            return reply
 
-    @staticmethod
-    async def _sent_at_most_twice(send: Callable[[], Awaitable[T]]) -> T:
-        try:
-            return await send()
-        except _MAY_HAVE_RUN:
-            return await send()
 
-    @staticmethod
-    def _unavailable(error: Exception) -> StoreUnavailable:
-        return StoreUnavailable(f"The gateway's store does not answer ({type(error).__name__}). Try again in a moment.")
+async def _sent_at_most_twice(send: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await send()
+    except _CANNOT_WORK:
+        raise
+    except _NO_ANSWER:
+        return await send()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _no_answer() -> StoreUnavailable:
+    return StoreUnavailable("The gateway's store does not answer. Try again in a moment.")
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    """The failure as our own; the sentence holds nothing of the foreign message, which may name addresses."""
+    match error:
+        case BusyLoadingError():
+            return StoreUnavailable("The gateway's store is starting and still loads its data. Try again in a moment.")
+        case ReadOnlyError():
+            return StoreUnavailable("The gateway's store takes no writes at the moment. Try again in a moment.")
+        case OutOfMemoryError():
+            return StoreUnavailable("The gateway's store is out of memory; its operator must give it more.")
+        case AuthenticationError() | NoPermissionError():
+            return StoreUnavailable("The gateway's store refuses the gateway; its operator must check the credentials.")
+        case ClusterDownError() | RedisConnectionError() | RedisTimeoutError() | OSError():
+            return _no_answer()
+    return StoreUnavailable(f"The gateway's store refused a command ({type(error).__name__}). Tell the operator.")

@@ -13,6 +13,7 @@ import msgspec
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.scripts import load_script
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.limits import MICROSECONDS, interval_us
 from gateway.domain.usage import Measure, Window
 from gateway.ports import (
     Admitted,
@@ -22,13 +23,14 @@ from gateway.ports import (
     Granted,
     Leaving,
     Queued,
+    Quota,
     RateState,
     Refused,
     SeedsNeeded,
     Woken,
 )
 
-MICROSECONDS = 1_000_000
+MILLIONTHS = 1_000_000  # what quotas are counted in: whole numbers, so that nothing is lost to rounding
 
 
 def seconds(raw: bytes) -> float:
@@ -50,7 +52,7 @@ class RedisJobs:
         reply = await self._connection.run(load_script("enter"), entry.operation_id, *arguments)
         if reply[0] == b"generation":  # the data are lost: whoever beats first begins a new generation
             await self.beat(0)
-            reply = await self._connection.run(load_script("enter"), f"{entry.operation_id}-anew", *arguments)
+            reply = await self._connection.run(load_script("enter"), entry.operation_id, *arguments)
         return _entered(reply)
 
     async def requeue(
@@ -68,8 +70,10 @@ class RedisJobs:
         arguments: dict[str, Any] = {
             "job": leaving.job_id,
             "outcome": leaving.outcome,
-            "images": leaving.images,
-            "gpu_seconds": leaving.gpu_seconds,
+            "used": {
+                Measure.IMAGES: leaving.images * MILLIONTHS,
+                Measure.GPU_SECONDS: round(leaving.gpu_seconds * MILLIONTHS),
+            },
         }
         if leaving.loaded is not None:
             arguments["loaded"] = leaving.loaded
@@ -116,8 +120,8 @@ class RedisJobs:
         raw = await self._connection.pop(f"wake:{self._process}", timeout_s)
         if raw is None:
             return None
-        _, job_id, backend, started, *before = raw.decode().split(" ", 4)
-        return Woken(job_id, Granted(backend, before[0] if before else "", int(started) / MICROSECONDS))
+        job_id, backend, started, before = msgspec.json.decode(raw, type=tuple[str, str, int, str], strict=False)
+        return Woken(job_id, Granted(backend, before, started / MICROSECONDS))
 
     async def epoch(self) -> str:
         """The revocation epoch now."""
@@ -141,7 +145,7 @@ class RedisJobs:
             "rates": [
                 {
                     "id": rate.subject,
-                    "interval_us": round(60 * MICROSECONDS / rate.per_minute),
+                    "interval_us": interval_us(rate.per_minute),
                     "burst": rate.burst,
                 }
                 for rate in entry.rates
@@ -150,13 +154,18 @@ class RedisJobs:
                 {
                     "measure": quota.measure,
                     "window": quota.window,
-                    "limit": quota.limit,
-                    "amount": quota.amount,
-                    "seed": entry.seeds.get((quota.measure, quota.window), False),
+                    "limit": round(quota.limit * MILLIONTHS),
+                    "amount": round(quota.amount * MILLIONTHS),
+                    "seed": _seed(entry, quota),
                 }
                 for quota in entry.quotas
             ],
         }
+
+
+def _seed(entry: Entry, quota: Quota) -> int | bool:
+    used = entry.seeds.get((quota.measure, quota.window))
+    return False if used is None else round(used * MILLIONTHS)
 
 
 def _entered(reply: list[bytes]) -> Admitted | Refused | EpochChanged | SeedsNeeded:

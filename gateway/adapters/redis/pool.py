@@ -12,6 +12,7 @@ import msgspec
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import seconds
 from gateway.adapters.redis.scripts import load_script
+from gateway.domain.limits import MICROSECONDS
 from gateway.ports import PoolChanges, PoolNews, SlotView, WaitingJob
 
 
@@ -21,13 +22,16 @@ class RedisPool:
     def __init__(self, connection: Connection, process: str) -> None:
         self._connection = connection
         self._process = process
+        self._cursor = ""
 
     async def poll(self, *, from_scratch: bool) -> PoolChanges | None:
         """Take or renew the dispatcher's lease and read what changed; None when another process holds it."""
-        reply = await self._connection.run(load_script("poll"), "", self._process, "all" if from_scratch else "")
+        cursor = "" if from_scratch else self._cursor
+        reply = await self._connection.run(load_script("poll"), "", self._process, cursor)
         if reply[0] == b"follower":
             return None
-        _, at, extent, arrived, left, slots, loaded, states = reply
+        self._cursor = reply[3].decode()
+        _, at, extent, _, arrived, left, slots, loaded, states = reply
         triples = zip(arrived[0::3], arrived[1::3], arrived[2::3], strict=True)
         return PoolChanges(
             at=seconds(at),
@@ -43,9 +47,9 @@ class RedisPool:
         """Carry out (job, backend) decisions; a word for each: granted, gone, taken, cap, deposed."""
         words = [word for grant in grants for word in grant]
         reply = await self._connection.run(load_script("grant"), operation_id, self._process, *words)
-        if reply == [b"deposed"]:
+        if reply[0] == b"deposed":
             return ["deposed"] * len(grants)
-        return [word.decode() for word in reply]
+        return [word.decode() for word in reply[2:]]
 
     async def hold(self, operation_id: str, job_id: str, backend: str) -> bool:
         """Take a free backend's slot for upkeep; it is given back by `JobStore.leave`."""
@@ -70,9 +74,7 @@ class RedisPool:
 
     async def resign(self) -> None:
         """Give the dispatcher's lease up, so that another process takes it at once."""
-        raw = await self._connection.command("GET", self._connection.key("lease"))
-        if raw and raw.decode().split(" ")[0] == self._process:
-            await self._connection.command("DEL", self._connection.key("lease"))
+        await self._connection.run(load_script("resign"), "", self._process)
 
 
 def _pairs(flat: list[bytes]) -> Iterator[tuple[str, str]]:
@@ -82,5 +84,5 @@ def _pairs(flat: list[bytes]) -> Iterator[tuple[str, str]]:
 def _slot(backend: str, held: str) -> SlotView:
     first, second, since = held.split(" ")
     if first == "!":
-        return SlotView(backend, second, "", int(since) / 1e6, is_recovering=True, mark=held)
-    return SlotView(backend, first, second, int(since) / 1e6, is_recovering=False, mark=held)
+        return SlotView(backend, second, "", int(since) / MICROSECONDS, is_recovering=True, mark=held)
+    return SlotView(backend, first, second, int(since) / MICROSECONDS, is_recovering=False, mark=held)

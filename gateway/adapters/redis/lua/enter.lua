@@ -2,7 +2,8 @@
 -- KEYS[1]: "{namespace}:generation"
 -- ARGV[1], ARGV[2]: see prelude
 -- ARGV[3]: JSON {job, tenant, proc, epoch, checkpoint, backends[], cap, max_queued,
---          rates[{id, interval_us, burst}], quotas[{measure, window, limit, amount, seed}]}
+--          rates[{id, interval_us, burst}], quotas[{measure, window, limit, amount, seed}]}:
+--          quotas in millionths; seed is what the ledger says the window has used, or false
 -- ARGV[4], ARGV[5]: the ledger's static part and the scheduler's ticket, both JSON, kept as they are
 -- returns: {"granted", now, backend, loaded before, remaining, reset_us} | {"queued", now, position, "", remaining, reset_us}
 --          | {"epoch", now, epoch} | {"seed", now, measure, window, start_s, ...} | {"rate"|"quota", now, retry_us, which}
@@ -16,7 +17,7 @@ local known = redis.call('MGET', KEYS[1], P .. 'epoch')
 
 -- (1) A store that lost its data, or keys that changed since they were looked up: the process must look first.
 if not known[1] then return {'generation', text(now)} end
-if known[2] ~= a.epoch then return answer({'epoch', text(now), known[2] or ''}) end
+if known[2] ~= a.epoch then return refuse({'epoch', text(now), known[2] or ''}) end
 
 -- (2) Rate: GCRA. A call fits when the theoretical arrival time after it is at most a burst ahead of now.
 local arrivals, remaining, reset = {}, -1, 0
@@ -24,7 +25,7 @@ for i, rate in ipairs(a.rates) do
   local tat = tonumber(redis.call('GET', P .. 'rate:' .. rate.id) or '0')
   local after = math.max(tat, now) + rate.interval_us
   local early = after - rate.burst * rate.interval_us - now
-  if early > 0 then return answer({'rate', text(now), text(early), rate.id}) end
+  if early > 0 then return refuse({'rate', text(now), text(early), rate.id}) end
   arrivals[i] = after
   local left = math.floor(-early / rate.interval_us)
   if remaining < 0 or left < remaining then remaining, reset = left, after - now end
@@ -55,48 +56,51 @@ for i, quota in ipairs(a.quotas) do
   if quota.window == 'month' then first, last = month_of(today) end
   local key = P .. 'quota:' .. a.tenant .. ':' .. quota.measure .. ':' .. quota.window .. ':' .. text(first)
   local used = redis.call('GET', key)
-  if not used and quota.seed then
-    used = string.format('%.6f', quota.seed)
+  -- A seed counts only if this job was asked for this very window's: asked before midnight it may come after.
+  if not used and quota.seed and redis.call('DEL', key .. ':' .. a.job) == 1 then
+    used = text(quota.seed)
     redis.call('SET', key, used, 'PX', text((last - today + 1) * DAY_MS))
   end
   if not used then
+    redis.call('SET', key .. ':' .. a.job, '', 'PX', 60000)
     table.insert(missing, quota.measure)
     table.insert(missing, quota.window)
     table.insert(missing, text(first * 86400))
-  elseif tonumber(used) + quota.amount > quota.limit + 0.0000005 then
-    return answer({'quota', text(now), text(last * 86400000000 - now), quota.measure .. ' a ' .. quota.window})
+  elseif tonumber(used) + quota.amount > quota.limit then
+    return refuse({'quota', text(now), text(last * 86400000000 - now), quota.measure .. ' a ' .. quota.window})
   else
-    reservations[i] = {key = key, measure = quota.measure, amount = quota.amount}
+    reservations[i] = {key = key, measure = quota.measure, amount = text(quota.amount)}
   end
 end
-if #missing > 2 then return answer(missing) end
+if #missing > 2 then return refuse(missing) end
 
 -- (4) Outstanding jobs, waiting and running together.
 local outstanding = redis.call('SCARD', P .. 'out:' .. a.tenant)
-if outstanding >= a.cap + a.max_queued then return answer({'outstanding', text(now), text(outstanding)}) end
+if outstanding >= a.cap + a.max_queued then return refuse({'outstanding', text(now), text(outstanding)}) end
 local backend, loaded = place(a.tenant, a.cap, a.checkpoint, a.backends)
-if not backend and a.max_queued == 0 then return answer({'busy', text(now), text(outstanding)}) end
+if not backend and a.max_queued == 0 then return refuse({'busy', text(now), text(outstanding)}) end
 
 -- (5) Admitted: take everything.
 for i, rate in ipairs(a.rates) do
   redis.call('SET', P .. 'rate:' .. rate.id, text(arrivals[i]), 'PX', text(math.ceil((arrivals[i] - now) / 1000) + 1000))
 end
 for _, reservation in ipairs(reservations) do
-  redis.call('INCRBYFLOAT', reservation.key, string.format('%.6f', reservation.amount))
+  redis.call('INCRBY', reservation.key, reservation.amount)
 end
 local job = P .. 'job:' .. a.job
 redis.call('HSET', job, 'tenant', a.tenant, 'proc', a.proc, 'state', 'w', 'checkpoint', a.checkpoint, 'cap', a.cap,
   'entered', text(now), 'static', ARGV[4], 'ticket', ARGV[5])
 if #reservations > 0 then redis.call('HSET', job, 'quota', cjson.encode(reservations)) end
-redis.call('PEXPIRE', job, DAY_MS)
+redis.call('PEXPIRE', job, KEEP_MS)
 add(P .. 'out:' .. a.tenant, a.job)
 add(P .. 'held:' .. a.proc, a.job)
+redis.call('ZADD', P .. 'procs', 'NX', text(now), a.proc)  -- one that dies before its next heartbeat is missed too
 if backend then
   start(a.job, a.tenant, a.checkpoint, backend, loaded)
   return answer({'granted', text(now), backend, loaded, text(remaining), text(reset)})
 end
 redis.call('ZADD', P .. 'tickets', text(now), a.job)
-redis.call('PEXPIRE', P .. 'tickets', DAY_MS)
+redis.call('PEXPIRE', P .. 'tickets', KEEP_MS)
 event('A', a.job)
 nudge_dispatcher()
-return answer({'queued', text(now), text(redis.call('ZCARD', P .. 'tickets')), '', text(remaining), text(reset)})
+return answer({'queued', text(now), text(redis.call('ZRANK', P .. 'tickets', a.job) + 1), '', text(remaining), text(reset)})

@@ -3,13 +3,13 @@
 -- ARGV[1], ARGV[2]: see prelude
 -- ARGV[3]: the process, which must hold the dispatcher's lease (this check is the fence)
 -- ARGV[4..]: job, backend, in pairs
--- returns: {"granted"|"gone"|"taken"|"cap", one for each pair} | {"deposed"}
+-- returns: {"done", now, "granted"|"gone"|"taken"|"cap" for each pair} | {"deposed", now}
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.grant)
 
 local kept = first_answer()
 if kept then return kept end
-if dispatcher() ~= ARGV[3] then return answer({'deposed'}) end
-local reply = {}
+if dispatcher() ~= ARGV[3] then return answer({'deposed', text(now)}) end
+local reply = {'done', text(now)}
 for i = 4, #ARGV, 2 do
   local job, backend = ARGV[i], ARGV[i + 1]
   local fields = job_fields(job)
@@ -25,7 +25,7 @@ for i = 4, #ARGV, 2 do
     local before = redis.call('HGET', P .. 'loaded', backend) or ''
     redis.call('ZREM', P .. 'tickets', job)
     start(job, fields.tenant, fields.checkpoint, backend, before)
-    wake(fields.proc, 'G ' .. job .. ' ' .. backend .. ' ' .. text(now) .. ' ' .. before)
+    wake(fields.proc, cjson.encode({job, backend, text(now), before}))
   end
   table.insert(reply, result)
 end

@@ -13,13 +13,15 @@ redis.call('SET', KEYS[1], ARGV[4], 'NX')
 redis.call('SET', P .. 'epoch', ARGV[4], 'NX')
 redis.call('ZADD', P .. 'procs', text(now), process)
 for _, name in ipairs({'procs', 'slot', 'loaded', 'bstate', 'catalogue', 'catalogue_version', 'tickets', 'held:' .. process}) do
-  redis.call('PEXPIRE', P .. name, 7 * DAY_MS)
+  redis.call('PEXPIRE', P .. name, KEEP_MS)
 end
 
 -- A slot whose holder is lost is not free: the backend may still be at work. It is marked, and freed once it is quiet.
 local reaped = 0
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', P .. 'procs', '-inf', '(' .. text(now - tonumber(ARGV[5])))) do
-  for _, job in ipairs(redis.call('SMEMBERS', P .. 'held:' .. dead)) do
+  local jobs = redis.call('SMEMBERS', P .. 'held:' .. dead)
+  table.sort(jobs)
+  for _, job in ipairs(jobs) do
     if reaped >= REAP_AT_ONCE then break end
     local fields = job_fields(job)
     if fields then

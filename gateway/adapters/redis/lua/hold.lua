@@ -8,10 +8,11 @@
 local kept = first_answer()
 if kept then return kept end
 local process, job, backend = ARGV[3], ARGV[4], ARGV[5]
-if redis.call('HEXISTS', P .. 'slot', backend) == 1 then return answer({'taken', text(now)}) end
+if redis.call('HEXISTS', P .. 'slot', backend) == 1 then return refuse({'taken', text(now)}) end
 redis.call('HSET', P .. 'job:' .. job, 'tenant', '-', 'proc', process, 'checkpoint', '', 'cap', 1, 'entered', text(now), 'upkeep', '1')
-redis.call('PEXPIRE', P .. 'job:' .. job, DAY_MS)
+redis.call('PEXPIRE', P .. 'job:' .. job, KEEP_MS)
 add(P .. 'held:' .. process, job)
+redis.call('ZADD', P .. 'procs', 'NX', text(now), process)
 local loaded = redis.call('HGET', P .. 'loaded', backend) or ''
 start(job, '-', '', backend, loaded)
 return answer({'held', text(now), loaded})

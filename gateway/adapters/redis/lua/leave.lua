@@ -1,7 +1,7 @@
 -- purpose: end one job: outstanding, ticket and slot back, quotas corrected, its record closed into the outbox.
 -- KEYS[1]: "{namespace}:generation"
 -- ARGV[1], ARGV[2]: see prelude
--- ARGV[3]: JSON {job, outcome, images, gpu_seconds, loaded, abandoned}: what counts against quotas, and the checkpoint
+-- ARGV[3]: JSON {job, outcome, used{measure: millionths}, loaded, abandoned}: what counts against quotas, and the checkpoint
 --          that the backend has now: absent keeps what is known, "" forgets it; abandoned: the backend may still be at
 --          work, so its slot is not freed but marked as recovering
 -- ARGV[4]: the ledger's final part as JSON
@@ -20,13 +20,15 @@ if fields.backend and a.abandoned then
 elseif fields.backend then
   free_slot(a.job, fields.backend, a.loaded)
 end
-if redis.call('ZCARD', P .. 'tickets') > 0 then nudge_dispatcher() end
 
 if fields.state == 'c' then
+  if redis.call('ZCARD', P .. 'tickets') > 0 then nudge_dispatcher() end
   if fields.closed ~= 'lost' or fields.corrected then return answer({'known', text(now)}) end
   redis.call('HSET', P .. 'job:' .. a.job, 'corrected', '1')
+  settle(fields, a.used, 0)
   if not fields.upkeep then to_outbox(a.job, fields, a.outcome, ARGV[4]) end
   return answer({'corrected', text(now)})
 end
-close(a.job, fields, a.outcome, {images = a.images, gpu_seconds = a.gpu_seconds}, ARGV[4])
+close(a.job, fields, a.outcome, a.used, ARGV[4])
+if redis.call('ZCARD', P .. 'tickets') > 0 then nudge_dispatcher() end
 return answer({'closed', text(now)})

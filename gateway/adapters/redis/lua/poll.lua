@@ -1,8 +1,9 @@
 -- purpose: take or renew the dispatcher's lease and read what happened since: tickets that came and left, and the pool.
 -- KEYS[1]: "{namespace}:generation"
--- ARGV[1], ARGV[2]: see prelude; the operation id is not used
--- ARGV[3]: the process; ARGV[4]: "all" to begin anew with every waiting ticket
--- returns: {"follower", now, dispatcher} | {"leader", now, "all"|"changes", arrived, left, slots, loaded, states}:
+-- ARGV[1], ARGV[2]: see prelude; the operation id is not used: only events that the cursor says were seen are dropped,
+--          so a poll whose answer was lost may be repeated, and one that arrives late does no harm
+-- ARGV[3]: the process; ARGV[4]: the cursor of its last poll, "" to begin anew with every waiting ticket
+-- returns: {"follower", now, dispatcher} | {"leader", now, "all"|"changes", cursor, arrived, left, slots, loaded, states}:
 --          arrived is a flat list of job, entered, ticket; left a list of jobs; the last three flat lists of name, value
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.poll)
 
@@ -10,6 +11,11 @@ local AT_ONCE = 1000
 local process = ARGV[3]
 local holder = dispatcher()
 if holder and holder ~= process then return {'follower', text(now), holder} end
+local term = redis.call('GET', P .. 'term')
+if not holder or not term then
+  term = text(now)
+  redis.call('SET', P .. 'term', term, 'PX', KEEP_MS)
+end
 redis.call('SET', P .. 'lease', process .. ' ' .. text(now), 'PX', DAY_MS)
 redis.call('DEL', P .. 'wake:' .. process .. ':d')
 
@@ -22,18 +28,21 @@ local function ticket_of(job)
   table.insert(arrived, values[2])
 end
 
-local all = ARGV[4] == 'all' or not holder or redis.call('DEL', P .. 'events_lost') == 1
+local known_term, seen = string.match(ARGV[4], '^(%d+):(.+)$')
+local all = known_term ~= term
 if all then
-  redis.call('DEL', P .. 'events')
+  local last = redis.call('XREVRANGE', P .. 'events', '+', '-', 'COUNT', 1)
+  seen = #last == 1 and last[1][1] or '0-0'
   for _, job in ipairs(redis.call('ZRANGE', P .. 'tickets', 0, -1)) do ticket_of(job) end
 else
-  local events = redis.call('LRANGE', P .. 'events', 0, AT_ONCE - 1)
-  redis.call('LTRIM', P .. 'events', AT_ONCE, -1)
+  redis.call('XTRIM', P .. 'events', 'MINID', seen)
+  local events = redis.call('XRANGE', P .. 'events', '(' .. seen, '+', 'COUNT', AT_ONCE)
   for _, happened in ipairs(events) do
-    local job = string.sub(happened, 2)
-    if string.sub(happened, 1, 1) == 'A' then ticket_of(job) else table.insert(left, job) end
+    local kind, job = happened[2][1], happened[2][2]
+    seen = happened[1]
+    if kind == 'A' then ticket_of(job) else table.insert(left, job) end
   end
   if #events == AT_ONCE then nudge_dispatcher() end
 end
-return {'leader', text(now), all and 'all' or 'changes', arrived, left, redis.call('HGETALL', P .. 'slot'),
-  redis.call('HGETALL', P .. 'loaded'), redis.call('HGETALL', P .. 'bstate')}
+return {'leader', text(now), all and 'all' or 'changes', term .. ':' .. seen, arrived, left,
+  redis.call('HGETALL', P .. 'slot'), redis.call('HGETALL', P .. 'loaded'), redis.call('HGETALL', P .. 'bstate')}

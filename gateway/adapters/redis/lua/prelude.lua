@@ -7,25 +7,32 @@
 --
 -- Keys, all below the prefix P (times are microseconds since the epoch, by the server's clock):
 --   generation, epoch        random texts, compared for equality only; kept until the data are lost
+--                            (with outbox the only keys without a TTL; heartbeats renew those of procs, slot, loaded,
+--                            bstate, catalogue, catalogue_version, tickets and held)
 --   procs                    zset: process -> last heartbeat
 --   held:<process>           set of the jobs that this process answers for
 --   out:<tenant>             set of the tenant's outstanding jobs (waiting + running)
 --   run:<tenant>             set of the tenant's running jobs
 --   rate:<id>                GCRA's theoretical arrival time
---   quota:<tenant>:<measure>:<window>   what the window has used, reservations included
+--   quota:<tenant>:<measure>:<window>:<day>   millionths that the window from that day (since 1970) on has used,
+--                            reservations included; with :<job> behind it: that job was asked for this window's seed
 --   tickets                  zset: waiting job -> time of entry
 --   job:<id>                 hash: tenant proc state(w|r|c) backend checkpoint cap entered started quota static ticket ...
 --   slot                     hash: backend -> "<job> <tenant> <started>"; "! <job> <since>" while it is recovering
 --   loaded, bstate           hash: backend -> checkpoint / BackendState
 --   catalogue                hash: backend -> inventory as JSON; catalogue_version changes with it
 --   lease                    "<process> <renewed>": who runs the dispatcher
---   events, events_lost      what the dispatcher has not seen yet; set when that was too much to keep
---   wake:<process>           what that process is waiting for: "G <job> <backend> <started> <loaded before>"
+--   events                   stream of tickets that came (A) and left (L), for the dispatcher
+--   term                     of the events: another one when the dispatcher changed or events had to be dropped
+--   wake:<process>           what that process waits for, as JSON: [job, backend, started, loaded before]
+--   wake:<process>:d         "D" while there is work for the dispatcher in that process
 --   outbox                   stream of closed records, until they stand in SQL
 --   op:<id>                  first answer of an operation
+-- Identifiers of jobs, tenants and processes hold no white space; names of backends and checkpoints may.
 
 local P = string.sub(KEYS[1], 1, -11)
 local DAY_MS = 86400000
+local KEEP_MS = 30 * DAY_MS  -- collects garbage only: far beyond any job's life and any outage
 local LEASE_US = 3000000
 local MAX_EVENTS = 10000
 local clock = redis.call('TIME')
@@ -40,14 +47,23 @@ local function first_answer()
   return kept and cjson.decode(kept)
 end
 
-local function answer(reply)
-  redis.call('SET', P .. 'op:' .. ARGV[2], cjson.encode(reply), 'PX', 120000)
+local function answer_kept(reply, milliseconds)
+  redis.call('SET', P .. 'op:' .. ARGV[2], cjson.encode(reply), 'PX', milliseconds)
   return reply
+end
+
+local function answer(reply)
+  return answer_kept(reply, 120000)
+end
+
+-- An answer that took nothing is kept for as long as it may be asked for again and no longer: refusals come in floods.
+local function refuse(reply)
+  return answer_kept(reply, 5000)
 end
 
 local function add(key, member)
   redis.call('SADD', key, member)
-  redis.call('PEXPIRE', key, DAY_MS)
+  redis.call('PEXPIRE', key, KEEP_MS)
 end
 
 local function wake(process, message)
@@ -72,11 +88,11 @@ local function nudge_dispatcher()
 end
 
 local function event(kind, job)
-  if redis.call('RPUSH', P .. 'events', kind .. job) > MAX_EVENTS then
+  redis.call('XADD', P .. 'events', '*', kind, job)
+  redis.call('PEXPIRE', P .. 'events', KEEP_MS)
+  if redis.call('XLEN', P .. 'events') > MAX_EVENTS then
     redis.call('DEL', P .. 'events')
-    redis.call('SET', P .. 'events_lost', '1', 'PX', DAY_MS)
-  else
-    redis.call('PEXPIRE', P .. 'events', DAY_MS)
+    redis.call('SET', P .. 'term', text(now), 'PX', KEEP_MS)
   end
 end
 
@@ -105,17 +121,21 @@ local function start(job, tenant, checkpoint, backend, before)
   add(P .. 'run:' .. tenant, job)
 end
 
+local function set_loaded(backend, checkpoint)
+  if checkpoint == '' then
+    redis.call('HDEL', P .. 'loaded', backend)
+  else
+    redis.call('HSET', P .. 'loaded', backend, checkpoint)
+  end
+end
+
 -- Gives the job's slot back. `loaded`: nil keeps what is known of the backend's checkpoint, '' forgets it.
 local function free_slot(job, backend, loaded)
   local holder = redis.call('HGET', P .. 'slot', backend)
   if not holder then return end
   if string.match(holder, '^(%S+)') == job or string.match(holder, '^! (%S+)') == job then
     redis.call('HDEL', P .. 'slot', backend)
-    if loaded == '' then
-      redis.call('HDEL', P .. 'loaded', backend)
-    elseif loaded then
-      redis.call('HSET', P .. 'loaded', backend, loaded)
-    end
+    if loaded then set_loaded(backend, loaded) end
   end
 end
 
@@ -142,6 +162,17 @@ local function job_fields(job)
   return fields.tenant and fields
 end
 
+-- Each quota the job drew on: plus what was used, less that share (1 or 0) of its reservation that still stands.
+local function settle(fields, used, share)
+  if not fields.quota then return end
+  for _, quota in ipairs(cjson.decode(fields.quota)) do
+    local difference = (used[quota.measure] or 0) - share * tonumber(quota.amount)
+    if difference ~= 0 and redis.call('EXISTS', quota.key) == 1 then
+      redis.call('INCRBY', quota.key, text(difference))
+    end
+  end
+end
+
 -- Everything a job took goes back and its record goes to the outbox; the slot is the caller's to free or to mark.
 local function close(job, fields, outcome, used, final)
   local tenant = fields.tenant
@@ -149,14 +180,7 @@ local function close(job, fields, outcome, used, final)
   redis.call('SREM', P .. 'out:' .. tenant, job)
   redis.call('SREM', P .. 'run:' .. tenant, job)
   if redis.call('ZREM', P .. 'tickets', job) == 1 then event('L', job) end
-  if fields.quota then
-    for _, quota in ipairs(cjson.decode(fields.quota)) do
-      local difference = (used[quota.measure] or 0) - quota.amount
-      if difference ~= 0 and redis.call('EXISTS', quota.key) == 1 then
-        redis.call('INCRBYFLOAT', quota.key, string.format('%.6f', difference))
-      end
-    end
-  end
+  settle(fields, used, 1)
   redis.call('HSET', P .. 'job:' .. job, 'state', 'c', 'closed', outcome)
   redis.call('PEXPIRE', P .. 'job:' .. job, 3600000)
   if not fields.upkeep then to_outbox(job, fields, outcome, final) end

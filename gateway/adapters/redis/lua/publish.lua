@@ -15,10 +15,14 @@ for backend, mark in pairs(a.quiet) do
 end
 -- While a job holds the slot its holder knows better what is loaded there.
 for backend, checkpoint in pairs(a.loaded) do
-  if redis.call('HEXISTS', P .. 'slot', backend) == 0 then redis.call('HSET', P .. 'loaded', backend, checkpoint) end
+  if redis.call('HEXISTS', P .. 'slot', backend) == 0 then set_loaded(backend, checkpoint) end
 end
 for _, backend in ipairs(a.removed) do
   for _, name in ipairs({'bstate', 'loaded', 'catalogue'}) do redis.call('HDEL', P .. name, backend) end
+  -- Nobody will see it quiet again; a job that runs there gives the slot back itself.
+  if string.sub(redis.call('HGET', P .. 'slot', backend) or '', 1, 2) == '! ' then
+    redis.call('HDEL', P .. 'slot', backend)
+  end
 end
 for i = 4, #ARGV, 2 do redis.call('HSET', P .. 'catalogue', ARGV[i], ARGV[i + 1]) end
 if #ARGV > 3 or #a.removed > 0 then redis.call('INCR', P .. 'catalogue_version') end

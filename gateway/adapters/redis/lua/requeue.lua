@@ -17,11 +17,10 @@ redis.call('HSET', P .. 'job:' .. a.job, 'state', 'w', 'ticket', ARGV[4])
 local backend, loaded = place(fields.tenant, tonumber(fields.cap), fields.checkpoint, a.backends)
 if backend then
   start(a.job, fields.tenant, fields.checkpoint, backend, loaded)
-  nudge_dispatcher()
   return answer({'granted', text(now), backend, loaded})
 end
 redis.call('ZADD', P .. 'tickets', fields.entered, a.job)
-redis.call('PEXPIRE', P .. 'tickets', DAY_MS)
+redis.call('PEXPIRE', P .. 'tickets', KEEP_MS)
 event('A', a.job)
 nudge_dispatcher()
-return answer({'queued', text(now), text(redis.call('ZCARD', P .. 'tickets')), ''})
+return answer({'queued', text(now), text(redis.call('ZRANK', P .. 'tickets', a.job) + 1), ''})

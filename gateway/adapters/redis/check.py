@@ -1,0 +1,36 @@
+"""Whether a server can be trusted with the gateway's state; asked once, at start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.adapters.redis.connection import Connection
+
+OLDEST_MAJOR = 7
+
+
+class UnfitServer(Exception):
+    """The server answers, but must not hold the gateway's state; the sentence says why and what to change."""
+
+
+async def check_server(connection: Connection) -> None:
+    """Return if the server fits. Raises UnfitServer if it is older than 7 or evicts, StoreUnavailable if it is silent.
+
+    Valkey tells the Redis version it is compatible with as `redis_version`. The policy is read from INFO, because
+    managed servers refuse CONFIG.
+    """
+    server: dict[str, Any] = await connection.command("INFO", "server")
+    version = str(server.get("redis_version", ""))
+    major = version.partition(".")[0]
+    if not major.isdigit() or int(major) < OLDEST_MAJOR:
+        raise UnfitServer(
+            f"The Redis server is version {version or 'unknown'}; the gateway needs {OLDEST_MAJOR} or newer, "
+            "or any Valkey. Upgrade it, or name another in GATEWAY_REDIS_URL."
+        )
+    memory: dict[str, Any] = await connection.command("INFO", "memory")
+    policy = str(memory.get("maxmemory_policy", "unknown"))
+    if policy != "noeviction":
+        raise UnfitServer(
+            f"The Redis server evicts keys (maxmemory-policy is {policy}); slots and quotas would be granted twice. "
+            "Set maxmemory-policy to noeviction, or name another server in GATEWAY_REDIS_URL."
+        )
