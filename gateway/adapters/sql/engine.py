@@ -8,10 +8,11 @@ connections, which refuse to write.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -142,6 +143,18 @@ def sqlite_reader(url: URL) -> AsyncEngine:
     return _sqlite_engine(url, size=_READERS, begin="BEGIN", pragmas=("query_only=ON",))
 
 
+def _roll_back(connection: Any, _record: object, _error: object) -> None:  # noqa: ANN401 - as above
+    """Give SQLite's lock back before a connection that was cancelled in a statement is closed.
+
+    Closing alone does not: while anything still refers to the open statement, if only the traceback of the
+    cancellation, SQLite keeps the closed connection and its lock (sqlite3_close_v2), and nobody could write.
+    """
+    # A second cancellation may end the waiting, not the rollback, which stands in the connection's queue by then. The
+    # first one is on its way to the caller already; raising here would lose the pool's place for a connection.
+    with suppress(asyncio.CancelledError, sqlite3.Error):
+        connection.rollback()
+
+
 def _sqlite_engine(url: URL, size: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
     engine = create_async_engine(url, pool_size=size, max_overflow=0, pool_timeout=_POOL_WAIT_S)
 
@@ -158,4 +171,5 @@ def _sqlite_engine(url: URL, size: int, begin: str, pragmas: tuple[str, ...]) ->
 
     event.listen(engine.sync_engine, "connect", set_up)
     event.listen(engine.sync_engine, "begin", begin_transaction)
+    event.listen(engine.sync_engine, "invalidate", _roll_back)
     return engine

