@@ -98,9 +98,10 @@ class _Route(APIRoute):
         handle = super().get_route_handler()
 
         async def limited(request: Request) -> Response:
-            response = await handle(request)
             simulation = _simulation(request)
+            # The limit of before the work: a request that lowers it is not yet judged by it (observed).
             limit = simulation.engine.server_options.get("server_rate_limit")
+            response = await handle(request)
             address = request.client.host if request.client else ""
             simulation.limiter.check(address, request.url.path, limit, simulation.clock.now())
             return response
@@ -111,12 +112,13 @@ class _Route(APIRoute):
 async def _answer_failure(request: Request, failure: Exception) -> Response:
     if not isinstance(failure, SimulatedFailure):
         raise failure
-    request.scope["sim_has_no_time"] = isinstance(failure, (Crashed, RateLimited))
+    if isinstance(failure, (Crashed, RateLimited)):
+        raise failure  # answered by `_ProcessTime`, outside of gzip
     return JSONResponse(failure.body, failure.status)
 
 
 class _ProcessTime:
-    """Adds `x-process-time` to all replies but crashes and 429s."""
+    """Adds `x-process-time` to all replies but crashes and 429s, which it answers itself: no time, never gzipped."""
 
     def __init__(self, app: ASGIApp, simulation: Simulation) -> None:
         self._app = app
@@ -129,9 +131,12 @@ class _ProcessTime:
         started = self._clock.now()
 
         async def timed(message: Message) -> None:
-            if message["type"] == "http.response.start" and not scope.get("sim_has_no_time"):
+            if message["type"] == "http.response.start":
                 seconds = f"{self._clock.now() - started:.4f}".encode()
                 message["headers"] = [*message.get("headers", []), (b"x-process-time", seconds)]
             await send(message)
 
-        await self._app(scope, receive, timed)
+        try:
+            await self._app(scope, receive, timed)
+        except SimulatedFailure as failure:
+            await JSONResponse(failure.body, failure.status)(scope, receive, send)

@@ -7,10 +7,9 @@ Loading ignores interrupts, `/checkpoint`, `/unload-checkpoint` and a rescan do 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.simulator.sdnext.checkpoints import Checkpoint, Shelf, Weights, make_checkpoint
 from gateway.simulator.sdnext.failures import model_search_offline
@@ -30,7 +29,6 @@ _UNKNOWN_MODEL_S = 0.8
 _HUB_LOOKUP_S = 3.4
 _LONGEST_STALL_S = 0.95
 _HUB_PREFIXES = ("https://huggingface.co/", "huggingface/", "https://civitai.com/")
-_HISTORY = 10_000
 
 
 @dataclass(slots=True)
@@ -66,7 +64,6 @@ class Engine:
         self.counters = Counters()
         self._held: set[str] = set()
         self._changed = asyncio.Event()
-        self.history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self.running: Weights | None = None
         self._lock = asyncio.Lock()
         self._stop = asyncio.Event()
@@ -155,8 +152,7 @@ class Engine:
 
     async def load(self, checkpoint: Checkpoint) -> bool:
         """Read a checkpoint into memory; False, and nothing loaded, if its file is gone or broken."""
-        job = self.state.begin("Load model")
-        self._record(job, "load model", "begin")
+        self.state.begin("Load model")
         self.shelf.loaded = None
         readable = self.shelf.is_readable(checkpoint)
         seconds = self.options.swap_seconds if readable else min(_FAILED_LOAD_S, self.options.swap_seconds)
@@ -166,7 +162,6 @@ class Engine:
         if readable:
             self.shelf.loaded = Weights(checkpoint)
             self.counters.loads += 1
-        self._record(job, "load model", "end")
         self.state.end()
         return readable
 
@@ -259,14 +254,3 @@ class Engine:
         self.shelf.relist(len(self.shelf.files) // 2)
         await self.work(self.options.rescan_seconds / 2, "rescan-partial", stoppable=False)
         self.shelf.relist()
-
-    # --- history ------------------------------------------------------------------------------------------------
-
-    def record_output(self, file: str) -> None:
-        """A saved picture shows in everybody's `/history`."""
-        self._record(self.state.id, "save", "end", [file])
-
-    def _record(self, job: str, name: str, op: str, outputs: list[str] | None = None) -> None:
-        stamp = self.clock.wall().timestamp()
-        entry = {"id": job, "job": name, "op": op, "timestamp": stamp, "duration": None, "outputs": outputs or []}
-        self.history.append(entry)

@@ -300,7 +300,7 @@ class Generation:
         for _ in range(count):
             self._saved += 1
             date = self._engine.clock.wall().date()
-            self._engine.record_output(f"/sdnext/data/outputs/text/{self._saved:05}-{date}-{facts.model}.jpg")
+            self._engine.state.saved(f"/sdnext/data/outputs/text/{self._saved:05}-{date}-{facts.model}.jpg")
 
 
 def _refuse_without_init(fields: Fields) -> None:

@@ -36,10 +36,15 @@ class JobFacts:
 
 
 def infotext(job: JobFacts, index: int) -> str:
-    """The text of image `index` (0 is the first of the first batch). `Model:` loses commas, as all values do."""
-    fields = job.fields
-    prompt, negative = fields["prompt"], fields["negative_prompt"] or ""
-    lines = [f"{prompt}", f"Negative prompt: {negative}", f"Template: {prompt}"]
+    """The text of image `index` (0 is the first of the first batch). `Model:` loses commas, as all values do.
+
+    A prompt stands in it twice, as it was sent, so that it can pretend to be the last line; an empty one not at all.
+    """
+    prompt, negative = job.fields["prompt"], job.fields["negative_prompt"] or ""
+    lines = [prompt] if prompt else []
+    lines.append(f"Negative prompt: {negative}")
+    if prompt:
+        lines.append(f"Template: {prompt}")
     if negative:
         lines.append(f"Negative template: {negative}")
     return "\n".join([*lines, _last_line(job, index)])

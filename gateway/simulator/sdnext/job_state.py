@@ -8,10 +8,14 @@ shows as `interrupted` until the next job begins.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.simulator.sdnext.clock import LoopClock
+
+
+_HISTORY = 10_000  # entries kept; the real server keeps all
 
 
 class JobState:
@@ -22,6 +26,7 @@ class JobState:
         self._born: float | None = None
         self._since = 0.0
         self._previews = 0
+        self.history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self.task = ""
         self.id = ""
         self.timestamp = ""
@@ -33,12 +38,13 @@ class JobState:
 
     def begin(self, task: str, *, steps: int = 0, step_s: float = 0.0) -> str:
         """Enter a stage under a new id, which is returned."""
-        self._touch()
+        self._leave()
         self.task, self.steps, self.step_s = task, steps, step_s
         self.id = secrets.token_hex(8)[:15]
         self.timestamp = f"{self._clock.wall():%Y%m%d%H%M%S}"
         self.total += 1
         self._previews = 0
+        self._record("begin")
         return self.id
 
     def begin_job(self, task: str) -> None:
@@ -48,7 +54,7 @@ class JobState:
 
     def end(self) -> None:
         """Nothing runs any more. A failed job never gets here, which is why `/status` lies afterwards."""
-        self._touch()
+        self._leave()
         self.task, self.id, self.steps, self.step_s = "", "", 0, 0.0
 
     @property
@@ -140,6 +146,21 @@ class JobState:
             return None
         elapsed = self._elapsed()
         return round(elapsed / fraction - elapsed, 2)
+
+    def saved(self, file: str) -> None:
+        """A picture went to disk; its path shows in everybody's `/history`."""
+        self._record("end", task="save", outputs=[file])
+
+    def _leave(self) -> None:
+        if self.task:
+            self._record("end", duration=round(self._elapsed(), 3))
+        self._touch()
+
+    def _record(
+        self, op: str, *, task: str = "", duration: float | None = None, outputs: list[str] | None = None
+    ) -> None:
+        entry = {"id": self.id, "job": task or self.task.lower(), "op": op, "timestamp": self._clock.wall().timestamp()}
+        self.history.append({**entry, "duration": duration, "outputs": outputs or []})
 
     def _touch(self) -> None:
         self._uptime()

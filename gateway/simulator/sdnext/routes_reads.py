@@ -73,7 +73,7 @@ class _Lists:
             "latents": list,
             "log": list,
             "motd": lambda: "",
-            "history": lambda: list(self._engine.history),
+            "history": lambda: list(self._engine.state.history),
             "options-info": self._options_info,
         }
         for name in ("detailers", "scripts", "prompt-styles", "sampler", "version"):
@@ -84,7 +84,7 @@ class _Lists:
 
     def _upscalers(self) -> list[dict[str, Any]]:
         return [
-            {"name": name, "model_name": None, "model_path": path, "model_url": None, "scale": 4.0}
+            {"name": name, "model_name": None, "model_path": path, "model_url": None, "scale": _scale(name)}
             for name, path in self._s.facts.upscalers.items()
         ]
 
@@ -101,6 +101,7 @@ class _Lists:
 
     def _networks(self) -> list[dict[str, Any]]:
         found = [(c.name, "model", c.title, c.filename, c.hash) for c in self._engine.shelf.listed]
+        found += [(s["name"], "style", s["name"], s["filename"], None) for s in self._s.facts.listings["prompt-styles"]]
         found += [(item["name"], "lora", item["name"], item["path"], None) for item in self._engine.loras.listing()]
         preview = f"{_P}/network/thumb?filename=ui/assets/missing.png"
         return [
@@ -174,6 +175,11 @@ class _State:
     def _memory(self) -> dict[str, Any]:
         gib = 2**30
         return {"ram": {"free": 20 * gib, "used": 4 * gib, "total": 24 * gib}, "cuda": {"error": "unavailable"}}
+
+
+def _scale(upscaler: str) -> float:
+    """What `/upscalers` claims: 4 whatever the name says, and 1 for three of them."""
+    return 1.0 if upscaler.startswith("SeedVR2") else 4.0
 
 
 def _endpoint(read: Callable[[], Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.simulator.sdnext.facts import Facts
 
+_NEVER_LISTED = "sd_lora"
 _SECRET_SUFFIXES = ("_token", "_key", "_secret", "_password", "_version")
 # Not settable by `override_settings` (observed: nine folders and two file name patterns).
 _PROTECTED = frozenset(
@@ -79,7 +80,7 @@ class ServerOptions:
         """What `GET /options` answers: secrets that were set are left out, or empty on a first run."""
         listed = dict(self._values)
         if self._is_first_run:
-            return {name: listed.get(name, "") for name in (*self._facts.options, *listed)}
+            return {name: listed.get(name, "") for name in (*self._facts.options, *listed) if name != _NEVER_LISTED}
         return listed
 
     def save(self) -> None:

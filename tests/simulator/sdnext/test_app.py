@@ -14,7 +14,10 @@ from gateway.simulator.sdnext.simulation_options import SimulationOptions
 
 
 async def test_a_picture_comes_back_as_a_jpeg_that_says_which_model_made_it() -> None:
-    async with SimulatedServer(SimulationOptions(time_scale=0)) as server, httpx2.AsyncClient(base_url=server.url) as client:
+    async with (
+        SimulatedServer(SimulationOptions(time_scale=0)) as server,
+        httpx2.AsyncClient(base_url=server.url) as client,
+    ):
         reply = await client.post("/sdapi/v1/txt2img", json={"prompt": "a cat", "width": 128, "height": 64, "steps": 2})
 
     body = reply.json()
