@@ -117,6 +117,25 @@ class BackendLacks(GenerationFailed):
         super().__init__(f'The {kind} "{name}" just disappeared from the server that was to use it. Try again.')
 
 
+class AttemptFailed(GatewayError):
+    """One attempt on one backend failed. Never reaches the caller as such: it is retried, or becomes GenerationFailed.
+
+    The sentence says what the backend said, in words that may be shown.
+    """
+
+
+class BackendUnreachable(AttemptFailed):
+    """The connection was refused or could not be made: the backend has certainly not begun."""
+
+
+class BackendBroke(AttemptFailed):
+    """The connection ended before an answer was complete; the backend may have done the work."""
+
+
+class BackendTimedOut(AttemptFailed):
+    """The run limit passed without an answer; the backend may still be at work."""
+
+
 # --- a store's fault ------------------------------------------------------------------------------
 
 
