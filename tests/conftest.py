@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from tests.support.pools import Pool
 from tests.support.processes import gateways, no_child_left
 from tests.support.valkey import valkey, valkey_process
 from tests.support.virtual_time import VirtualTimeLoop
@@ -20,3 +23,9 @@ def pytest_asyncio_loop_factories(config, item):
     if item.get_closest_marker("virtual_time"):
         return {"virtual_time": VirtualTimeLoop}
     return {"asyncio": asyncio.SelectorEventLoop}
+
+
+@pytest.fixture
+def pool(gateways, valkey) -> Pool:
+    """Add backends, start, and ask: a whole gateway on a real Valkey of its own."""
+    return Pool(gateways, valkey)
