@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -13,9 +14,10 @@ from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.migrate import Schema
 from gateway.adapters.sql.migrate import check as check_schema
 from gateway.adapters.sql.migrate import migrate as migrate_schema
+from gateway.domain.errors import StoreUnavailable
 from gateway.flow.manage import Manager
 
-__all__ = ["DurableSettings", "Schema", "check_schema", "migrate_schema", "open_management"]
+__all__ = ["DurableSettings", "Schema", "check_schema", "migrate_schema", "open_management", "wall_clock"]
 
 
 class DurableSettings(Protocol):
@@ -24,6 +26,11 @@ class DurableSettings(Protocol):
     @property
     def sql_url(self) -> str:
         """`sqlite:///file.db` or `postgresql://...`."""
+
+
+def wall_clock() -> float:
+    """Seconds since the epoch."""
+    return time.time()  # noqa: TID251 - this is where time is supplied
 
 
 class _NoAnnouncer:
@@ -35,8 +42,15 @@ class _NoAnnouncer:
 
 @asynccontextmanager
 async def open_management(settings: DurableSettings) -> AsyncIterator[Manager]:
-    """The use cases of operators on the database that the settings name, migrated first if need be."""
-    await migrate_schema(settings.sql_url)
+    """The use cases of operators on the database that the settings name.
+
+    An empty database gets its tables. One that is behind is left alone: the gateways that run on it may be, too.
+    """
+    schema = await check_schema(settings.sql_url)
+    if not schema.current:
+        await migrate_schema(settings.sql_url)
+    elif not schema.is_newest:
+        raise StoreUnavailable(f"The database is at schema {schema.current}, not {schema.newest}: gateway db upgrade.")
     database = Database(settings.sql_url)
     try:
         yield Manager(SqlBookkeeper(database), SqlLedger(database), _NoAnnouncer(), secrets.token_bytes)
