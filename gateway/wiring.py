@@ -22,9 +22,12 @@ from gateway.adapters.sql.books import SqlBookkeeper
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.keys import SqlKeyStore
 from gateway.adapters.sql.ledger import SqlLedger
-from gateway.adapters.sql.migrate import migrate
+from gateway.adapters.sql.migrate import Schema
+from gateway.adapters.sql.migrate import check as check_schema
+from gateway.adapters.sql.migrate import migrate as migrate_schema
 from gateway.adapters.telemetry import Log
 from gateway.domain.backends import Backend
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.parameters import OperatorPolicy
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.changes import Author
@@ -43,9 +46,12 @@ from gateway.flow.snapshot import CurrentCatalogue
 from gateway.flow.supervise import LoopsFailed, Supervisor
 from gateway.flow.upkeep import Upkeep
 from gateway.flow.watch import Watcher
+from gateway.ports import Announcer
 from gateway.settings import Settings
 
 FIRST_LOOK_S = 10.0
+
+__all__ = ["Schema", "Services", "check_schema", "migrate_schema", "open_management", "open_services", "wall_clock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Redis and SQL, with the schema brought up to date."""
     process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     async with AsyncExitStack() as stack:
-        await migrate(settings.sql_url)
+        await migrate_schema(settings.sql_url)
         database = Database(settings.sql_url)
         stack.push_async_callback(database.close)
         connection = Connection(settings.redis_url, settings.namespace)
@@ -86,9 +92,37 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
 
 @asynccontextmanager
 async def open_management(settings: Settings) -> AsyncIterator[Manager]:
-    """The use cases of operators, for the command line."""
-    async with open_stores(settings) as stores:
-        yield stores.manager
+    """The use cases of operators, for the command line, on the stores that the settings name.
+
+    An empty database gets its tables. One that is behind is left alone: the gateways that run on it may be, too.
+    Without a `redis_url` no gateway runs that could have to be told of a change.
+    """
+    schema = await check_schema(settings.sql_url)
+    if not schema.current:
+        await migrate_schema(settings.sql_url)
+    elif not schema.is_newest:
+        raise StoreUnavailable(f"The database is at schema {schema.current}, not {schema.newest}: gateway db upgrade.")
+    async with AsyncExitStack() as stack:
+        database = Database(settings.sql_url)
+        stack.push_async_callback(database.close)
+        announcer: Announcer = Nobody()
+        if settings.redis_url:
+            connection = Connection(settings.redis_url, settings.namespace)
+            stack.push_async_callback(connection.close)
+            announcer = RedisJobs(connection, "management")
+        yield Manager(SqlBookkeeper(database), SqlLedger(database), announcer, secrets.token_bytes)
+
+
+class Nobody:
+    """An announcer for when no process serves that could be told."""
+
+    async def keys_changed(self) -> None:
+        """Nothing to do."""
+
+
+def wall_clock() -> float:
+    """Seconds since the epoch."""
+    return time.time()  # noqa: TID251 - this is where time is supplied
 
 
 @asynccontextmanager
@@ -113,7 +147,7 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
 
 
 async def _seed(settings: Settings, manager: Manager) -> None:
-    author = Author("start", time.time())  # noqa: TID251 - supplied here
+    author = Author("start", wall_clock())
     if settings.demo_key.get_secret_value():
         keys = DemoKeys(
             settings.demo_key.get_secret_value(), settings.demo_key_2.get_secret_value(), settings.demo_model_2
@@ -136,7 +170,7 @@ def _assemble(
     held, epoch, current = HeldJobs(), Epoch(), CurrentCatalogue()
     way_out = Exit(stores.jobs, held)
     gateway = Gateway(
-        authenticator=Authenticator(SqlKeyStore(stores.database), epoch, time.time),  # noqa: TID251 - supplied here
+        authenticator=Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         entrance=Entrance(stores.jobs, ledger, held),
         forwarder=Forwarder(client, stores.pool, lambda: backends, current),
         way_out=way_out,

@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from gateway.cli import backend, db, key, plan, tenant, usage
 from gateway.cli.demo import demo
 from gateway.cli.serve import serve
 from gateway.cli.sim_backend import sim_backend
@@ -31,6 +32,8 @@ def build() -> typer.Typer:
     commands.command()(serve)
     commands.command()(demo)
     commands.command()(sim_backend)
+    for name, group in {"tenant": tenant, "plan": plan, "key": key, "backend": backend, "usage": usage, "db": db}.items():
+        commands.add_typer(group.app, name=name)
     return commands
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from gateway.domain.errors import InvalidRequest, StoreUnavailable
 from gateway.domain.keys import Grants, digest_of, has_key_form, prefix_of
@@ -16,6 +17,7 @@ from gateway.domain.overrides import Overrides
 from gateway.flow.changes import Author, RandomBytes, add, announce, new_id, note, the
 from gateway.ports import Announcer, Bookkeeper, Books
 
+Secret = TypeVar("Secret", Key, AdminToken)
 _SECRET_BYTES = 24  # 192 bits
 _FIRST_NAME = "default"
 _TOKEN_FORM = re.compile(r"[A-Za-z0-9_-]{20,}")
@@ -129,17 +131,16 @@ class Credentials:
             await note(books, author, "rotate", key, {"prefix": key.prefix, "overlap_s": overlap_s})
         return Issued(key, secret, is_announced=await self._try_to_announce())
 
-    async def revoke(self, author: Author, target: tuple[type[Key] | type[AdminToken], str]) -> Key | AdminToken:
-        """End a key or an admin token at once and for good; one that is revoked already stays as it is."""
-        kind, ref = target
-        async with self._bookkeeper.writing() as books:
-            found: Key | AdminToken = await the(books, kind, ref)
-            if found.revoked_at is None:
-                found = await books.save(replace(found, revoked_at=author.now))
-                await note(books, author, "revoke", found, {})
+    async def revoke_key(self, author: Author, ref: str) -> Key:
+        """End a key at once and for good; one that is revoked already stays as it is."""
+        key = await self._revoke(author, Key, ref)
         # Also when it was revoked before: then the announcement may be what went wrong.
         await announce(self._announcer)
-        return found
+        return key
+
+    async def revoke_token(self, author: Author, ref: str) -> AdminToken:
+        """End an admin token at once and for good; one that is revoked already stays as it is."""
+        return await self._revoke(author, AdminToken, ref)
 
     async def first_run(self, author: Author, admin_token: str = "", key: str = "") -> FirstRun | None:
         """Give an empty database one tenant, key and admin token: those given, or minted ones. None if it is not empty.
@@ -162,6 +163,14 @@ class Credentials:
         return FirstRun(tenant, token_secret, secret)
 
     # --- helpers ---------------------------------------------------------------------------------
+
+    async def _revoke(self, author: Author, kind: type[Secret], ref: str) -> Secret:
+        async with self._bookkeeper.writing() as books:
+            found = await the(books, kind, ref)
+            if found.revoked_at is None:
+                found = await books.save(replace(found, revoked_at=author.now))
+                await note(books, author, "revoke", found, {})
+        return found
 
     async def _new_key(self, books: Books, author: Author, request: KeyRequest, secret: str) -> Key:
         tenant = await the(books, Tenant, request.tenant)

@@ -5,9 +5,9 @@ Every change is one transaction with its audit entry in it, and whatever bears o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from gateway.domain.backends import Backend
 from gateway.domain.forms import changed, check
@@ -28,6 +28,8 @@ from gateway.domain.reports import UsageQuestion, UsageRow
 from gateway.flow.changes import Author, RandomBytes, add, announce, new_id, note, the
 from gateway.flow.credentials import Credentials
 from gateway.ports import Announcer, Bookkeeper, UsageBooks
+
+Changes: TypeAlias = Mapping[str, Any] | Callable[[Thing], Mapping[str, Any]]
 
 
 class Manager:
@@ -110,10 +112,11 @@ class Manager:
     # --- changing --------------------------------------------------------------------------------
 
     async def change(
-        self, author: Author, target: tuple[type[Thing], str], changes: Mapping[str, Any], version: int | None = None
+        self, author: Author, target: tuple[type[Thing], str], changes: Changes[Thing], version: int | None = None
     ) -> Thing:
         """Set these fields of the one that `target` (kind, name or id) means and answer it as it is now.
 
+        `changes` maps fields to values; where values depend on what is kept, it is a function of that.
         With `version` EditConflict if it is at another one by now; without, the change goes onto whatever is kept.
         """
         kind, ref = target
@@ -121,12 +124,13 @@ class Manager:
             before = await the(books, kind, ref)
             if version is not None and before.version != version:
                 raise EditConflict(word_for(kind), before.name, version)
-            after = changed(before, changes)
+            fields = changes(before) if callable(changes) else changes
+            after = changed(before, fields)
             check(after)
             if isinstance(after, Tenant):
                 await the(books, KeptPlan, after.plan)
             after = await books.save(after)
-            await note(books, author, "set", after, changes)
+            await note(books, author, "set", after, fields)
         if kind is not KeptBackend:
             await announce(self._announcer)
         return after

@@ -73,6 +73,17 @@ def _major_version(binary: Path) -> int | None:
     return int(found[1]) if found else None
 
 
+def running_url(data_dir: Path) -> str:
+    """Where the embedded Valkey of the gateway that runs on `data_dir` listens, "" if none runs."""
+    try:
+        path = Path((data_dir.resolve() / "valkey" / "runtime").read_text()) / _SOCKET
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(str(path))
+    except OSError:
+        return ""
+    return f"unix://{quote(str(path))}"
+
+
 class EmbeddedValkey:
     """A Valkey that runs from `start` to `stop`, or for the length of a `with` block. Main thread only.
 

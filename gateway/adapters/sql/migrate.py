@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from alembic import command
-from alembic.config import Config
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
@@ -37,7 +37,6 @@ from gateway.domain.errors import StoreUnavailable
 _LOCK_WAIT_S = 120.0
 _LOCK_LOOK_S = 0.05
 _ADVISORY_LOCK = 0x5D_4E_87_01  # any number no other program takes in this database
-_STEPS = Path(__file__).with_name("migrations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +98,17 @@ async def _migrated(engine: AsyncEngine, lock: str) -> Schema:
 
 
 def _upgrade(connection: Connection) -> Schema:
-    config = _config()
-    config.attributes["connection"] = connection
-    before = Schema(current=_current(connection), newest=_newest())
+    scripts = _scripts()
+    before = Schema(current=_current(connection), newest=scripts.get_current_head() or "")
+
+    def steps(revision: Any, _context: object) -> Any:  # noqa: ANN401 - Alembic's own types
+        # What `alembic upgrade head` calls; its public way is a file that acts when it is imported.
+        return scripts._upgrade_revs("head", revision)  # noqa: SLF001
+
+    context = MigrationContext.configure(connection, opts={"fn": steps})
     try:
-        if not before.is_newest:
-            command.upgrade(config, "head")
+        with Operations.context(context):
+            context.run_migrations()
     except CommandError as error:
         raise StoreUnavailable(
             f'The database is at revision "{before.current}", which this gateway does not know: a newer one was here.'
@@ -113,14 +117,12 @@ def _upgrade(connection: Connection) -> Schema:
     return before
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_STEPS).replace("%", "%%"))
-    return config
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(__file__).with_name("migrations")))
 
 
 def _newest() -> str:
-    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+    return _scripts().get_current_head() or ""
 
 
 def _current(connection: Connection) -> str:

@@ -1,0 +1,88 @@
+"""`gateway backend ...`: the SD.Next servers of the pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.desk import Json, run, set_up, show_list, show_one
+from gateway.cli.values import given, text_of
+from gateway.domain.backends import Backend
+from gateway.domain.forms import described
+from gateway.domain.managed import KeptBackend
+
+if TYPE_CHECKING:
+    from gateway.flow.changes import Author
+    from gateway.flow.manage import Manager
+
+app = typer.Typer(callback=set_up, help="Backends: the SD.Next servers of the pool.", no_args_is_help=True)
+
+Ref = Annotated[str, typer.Argument(help="The backend's name.")]
+Username = Annotated[str | None, typer.Option(help="The user name that the server asks for.")]
+PasswordFile = Annotated[str | None, typer.Option(help="A file, or - for standard input, with the server's password.")]
+Manage = Annotated[
+    bool | None, typer.Option("--manage/--no-manage", help="Whether the gateway may set options there (it should).")
+]
+
+
+@app.command()
+def add(  # noqa: PLR0913, PLR0917 - a command's options
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What the backend is to be called.")],
+    url: Annotated[str, typer.Argument(help="Where it is, such as http://host:7860.")],
+    username: Username = None,
+    password_file: PasswordFile = None,
+    manage: Manage = None,
+    as_json: Json = False,
+) -> None:
+    """Add a server to the pool."""
+
+    async def work(manager: Manager, author: Author) -> KeptBackend:
+        password = text_of(password_file) if password_file else ""
+        backend = Backend(name, url.rstrip("/"), username or "", password, is_managed=manage is not False)
+        return await manager.add_backend(author, backend)
+
+    show_one(described(run(context, work)), as_json=as_json)
+
+
+@app.command("list")
+def list_all(context: typer.Context, as_json: Json = False) -> None:
+    """All backends."""
+    backends = run(context, lambda manager, _: manager.all_of(KeptBackend))
+    columns = ("name", "url", "username", "is_managed", "created_at")
+    show_list(columns, [described(backend) for backend in backends], as_json=as_json)
+
+
+@app.command()
+def show(context: typer.Context, backend: Ref, as_json: Json = False) -> None:
+    """One backend; never its password."""
+    show_one(described(run(context, lambda manager, _: manager.show(KeptBackend, backend))), as_json=as_json)
+
+
+@app.command("set")
+def change(  # noqa: PLR0913, PLR0917 - a command's options
+    context: typer.Context,
+    backend: Ref,
+    url: Annotated[str | None, typer.Option(help="Where it is now.")] = None,
+    username: Username = None,
+    password_file: PasswordFile = None,
+    manage: Manage = None,
+    as_json: Json = False,
+) -> None:
+    """Change a backend; what is not named stays."""
+
+    async def work(manager: Manager, author: Author) -> KeptBackend:
+        password = text_of(password_file) if password_file else None
+        address = url.rstrip("/") if url else None
+        changes: dict[str, Any] = given(url=address, username=username, password=password, is_managed=manage)
+        return await manager.change(author, (KeptBackend, backend), changes)
+
+    show_one(described(run(context, work)), as_json=as_json)
+
+
+@app.command()
+def remove(context: typer.Context, backend: Ref, as_json: Json = False) -> None:
+    """Take a server out of the pool; the option values it had before the gateway are written, to be put back."""
+    removed = run(context, lambda manager, author: manager.remove_backend(author, backend))
+    show_one(described(removed), as_json=as_json)

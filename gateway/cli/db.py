@@ -1,0 +1,52 @@
+"""`gateway db ...`: the schema of the database."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import typer
+
+from gateway.cli.desk import FAILED, Desk, Json, set_up, show_json, telling
+
+if TYPE_CHECKING:
+    from gateway.wiring import Schema
+
+app = typer.Typer(
+    callback=set_up, help="The database: what schema it is at, and bringing it to the newest.", no_args_is_help=True
+)
+
+
+@app.command()
+def upgrade(context: typer.Context, as_json: Json = False) -> None:
+    """Bring the database to the newest schema; harmless when it is, and when a gateway does so at the same time."""
+    from gateway.wiring import migrate_schema
+
+    with telling():
+        before = asyncio.run(migrate_schema(_url(context)))
+    _show(before, "It is at the newest schema already." if before.is_newest else "Done.", as_json=as_json)
+
+
+@app.command()
+def check(context: typer.Context, as_json: Json = False) -> None:
+    """Say what schema the database is at; status 1 if it is not the newest. Changes nothing."""
+    from gateway.wiring import check_schema
+
+    with telling():
+        found = asyncio.run(check_schema(_url(context)))
+    _show(found, "It is the newest." if found.is_newest else "Run gateway db upgrade.", as_json=as_json)
+    if not found.is_newest:
+        raise typer.Exit(FAILED)
+
+
+def _show(schema: Schema, sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        show_json({"current": schema.current, "newest": schema.newest, "is_newest": schema.is_newest})
+    else:
+        found = schema.current or "empty"
+        typer.echo(f"The database was found at {found}; the newest schema is {schema.newest}. {sentence}")
+
+
+def _url(context: typer.Context) -> str:
+    desk: Desk = context.obj
+    return desk.settings().sql_url

@@ -1,0 +1,69 @@
+"""`gateway usage`: sums over the ledger."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.desk import Config, Json, run, set_up, show_json, show_rows
+from gateway.cli.values import date, seconds
+from gateway.domain.errors import InvalidRequest
+from gateway.domain.reports import Grouping, UsageQuestion, UsageRow
+
+if TYPE_CHECKING:
+    from gateway.flow.changes import Author
+    from gateway.flow.manage import Manager
+
+app = typer.Typer(help="Usage: jobs, images and GPU-seconds from the ledger.", invoke_without_command=True)
+
+_FAR = 1e11  # later than any record
+
+
+@app.callback()
+def usage(  # noqa: PLR0913, PLR0917 - a command's options
+    context: typer.Context,
+    by: Annotated[list[Grouping] | None, typer.Option(help="What a row is about; may be repeated.")] = None,
+    since: Annotated[str, typer.Option(help="Jobs that entered since: 30d ago, or a date (UTC).")] = "30d",
+    until: Annotated[str | None, typer.Option(help="Jobs that entered before this date (UTC).")] = None,
+    tenant: Annotated[str, typer.Option(help="Only this tenant's, by name or id.")] = "",
+    key: Annotated[str, typer.Option(help="Only this key's, by id, prefix or TENANT/NAME.")] = "",
+    model: Annotated[str, typer.Option(help="Only this model's, by its title.")] = "",
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Answer as CSV.")] = False,
+    config: Config = None,
+) -> None:
+    """Sums over the jobs of a time, by tenant unless told otherwise."""
+    set_up(context, config)
+    groups = tuple(by or (Grouping.TENANT,))
+
+    async def work(manager: Manager, author: Author) -> list[UsageRow]:
+        if as_json and as_csv:
+            raise InvalidRequest("Choose one of --json and --csv.")
+        begin = author.now - seconds(since) if since[-1:] in "smhdw" else date(since)
+        end = date(until) if until else _FAR
+        return await manager.usage(UsageQuestion(groups, begin, end, tenant, key, model))
+
+    _show(groups, run(context, work), as_json=as_json, as_csv=as_csv)
+
+
+def _show(groups: Sequence[Grouping], rows: Sequence[UsageRow], *, as_json: bool, as_csv: bool) -> None:
+    flat = [_flat(groups, row) for row in rows]
+    columns = [*groups, *(name for name in UsageRow.__dataclass_fields__ if name != "groups")]
+    if as_json:
+        show_json(flat)
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, columns)
+        writer.writeheader()
+        writer.writerows(flat)
+    else:
+        show_rows(columns, flat)
+
+
+def _flat(groups: Sequence[Grouping], row: UsageRow) -> dict[str, Any]:
+    sums = {name: value for name, value in asdict(row).items() if name != "groups"}
+    return {**dict(zip(map(str, groups), row.groups, strict=True)), **sums}
