@@ -58,7 +58,7 @@ def test_a_child_is_never_started_from_another_thread():
     assert len(caught) == 1
 
 
-def test_stopping_asks_first(tmp_path, no_child_left):
+def test_stopping_asks_before_it_kills(tmp_path, no_child_left):
     child = start_python(OBEDIENT, tmp_path)
     assert processes.stop(child, patience_s=60)
     assert child.returncode == -signal.SIGTERM

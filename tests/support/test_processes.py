@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.support.processes import is_running, processes_mentioning, wait_until, wait_until_async
+from tests.support.processes import ends_its_children, is_running, processes_mentioning, wait_until, wait_until_async
 
 LIVES = [sys.executable, "-c", "import signal; signal.pause()"]
 
@@ -47,20 +47,8 @@ def test_a_process_is_found_by_a_word_of_its_command_line_or_environment_until_i
         process.wait()
 
 
-def test_a_child_left_behind_is_reported(pytester):
-    pytester.makeconftest("from tests.support.processes import no_child_left")
-    pytester.makepyfile(
-        """
-        import subprocess, sys
-        from tests.support import processes
-
-        def test_that_leaves_a_child_behind(no_child_left, monkeypatch):
-            child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-            print("pid", child.pid)
-            sys.modules["kept"] = child
-            processes._LEFT_WITHIN_S = 0.0
-        """
-    )
-    result = pytester.inline_run("-p", "no:cacheprovider")
-    sys.modules.pop("kept").kill()
-    result.assertoutcome(passed=1, failed=1)
+def test_a_child_left_behind_is_reported():
+    with pytest.raises(pytest.fail.Exception, match="every child process"), ends_its_children(within_s=0.0):
+        child = subprocess.Popen(LIVES)  # noqa: S603
+    child.kill()
+    child.wait()
