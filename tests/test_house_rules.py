@@ -276,7 +276,7 @@ def unpaired(files: list[File], exceptions: dict[str, str], wholes: dict[str, st
     """Modules that decide something but have no test file: `gateway/x/y.py` wants `tests/x/test_y.py`.
 
     `test_y_more.py` counts too, and a package's own code is tested in `tests/x/test_x.py`. Values without a decision in
-    them need no test of their own, nor do the files of a whole whose tests exist. An exception nobody needs is reported.
+    them need no test of their own, nor do the files of a whole whose tests exist. Needless exceptions are reported.
     """
     paths = {file.path for file in files}
     lacking = set()
