@@ -21,6 +21,18 @@ ROOT = Path(__file__).parent.parent
 WITHOUT_TEST_OF_THEIR_OWN = {
     "gateway/__main__.py": "two lines; every test of a process goes through them",
 }
+# Folders whose files are parts of one thing, tested as that one thing: where its tests stand.
+TESTED_AS_A_WHOLE = {
+    "gateway/adapters/redis/": "tests/contracts/",  # the same suites run on it and on its oracle
+    "gateway/adapters/sql/": "tests/contracts/sql/",  # the same suite runs on every database
+    "gateway/simulator/sdnext/": "tests/simulator/",  # held to recordings of a real server
+}
+MAY_BE_LONG = {
+    "gateway/cli/sim_backend.py": "every line of its head is a flag of the command",
+}
+RUN_BY_IMPORT = {
+    "gateway/adapters/sql/migrations/env.py": "Alembic runs it by importing it",
+}
 MAY_PAUSE = {
     "tests/support/processes.py": "the pause between two looks at a condition, with a deadline",
 }
@@ -83,14 +95,14 @@ def lines_stay_within_their_budget(file: File) -> list[str]:
     for node in ast.walk(file.tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
-            if length > 40:
+            if length > 40 and file.path not in MAY_BE_LONG:
                 found.append(f"{file.path}:{node.lineno}: {node.name} has {length} lines, 40 are allowed")
     return found
 
 
 def a_module_keeps_no_state_and_does_nothing_on_import(file: File) -> list[str]:
     """No `global`, no mutable container under a name that is not a constant's, no bare call at module level."""
-    if not file.is_python_in("gateway"):
+    if not file.is_python_in("gateway") or file.path in RUN_BY_IMPORT:
         return []
     found = [f"{file.path}:{node.lineno}: global" for node in ast.walk(file.tree) if isinstance(node, ast.Global)]
     for node in file.tree.body:
@@ -260,16 +272,18 @@ def test_what_is_allowed_is_not_reported(rule, path, text):
 # --- rules over more than one file --------------------------------------------------------------
 
 
-def unpaired(files: list[File], exceptions: dict[str, str]) -> list[str]:
+def unpaired(files: list[File], exceptions: dict[str, str], wholes: dict[str, str]) -> list[str]:
     """Modules that decide something but have no test file: `gateway/x/y.py` wants `tests/x/test_y.py`.
 
     `test_y_more.py` counts too, and a package's own code is tested in `tests/x/test_x.py`. Values without a decision in
-    them need no test of their own. An exception nobody needs is reported as well.
+    them need no test of their own, nor do the files of a whole whose tests exist. Needless exceptions are reported.
     """
     paths = {file.path for file in files}
     lacking = set()
     for file in files:
         if not file.is_python_in("gateway") or not _decides(file.tree):
+            continue
+        if any(file.path.startswith(whole) and _has_tests(paths, tests) for whole, tests in wholes.items()):
             continue
         folder, _, name = file.path.removeprefix("gateway/").removesuffix(".py").rpartition("/")
         name = folder.rpartition("/")[2] if name == "__init__" else name
@@ -279,13 +293,17 @@ def unpaired(files: list[File], exceptions: dict[str, str]) -> list[str]:
     return sorted(lacking ^ exceptions.keys())
 
 
+def _has_tests(paths: set[str], folder: str) -> bool:
+    return any(path.startswith(folder) and re.search(r"/test_\w+\.py$", path) for path in paths)
+
+
 def _decides(tree: ast.Module) -> bool:
     choices = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, ast.BoolOp, ast.comprehension)
     return any(isinstance(node, choices) for node in ast.walk(tree))
 
 
 def test_every_module_that_decides_something_has_its_test_file():
-    assert unpaired(list(project_files()), WITHOUT_TEST_OF_THEIR_OWN) == []
+    assert unpaired(list(project_files()), WITHOUT_TEST_OF_THEIR_OWN, TESTED_AS_A_WHOLE) == []
 
 
 def test_a_module_without_its_test_file_and_a_needless_exception_are_reported():
@@ -296,15 +314,17 @@ def test_a_module_without_its_test_file_and_a_needless_exception_are_reported():
         File("gateway/flow/__init__.py", decision),
         File("gateway/flow/values.py", "class A:\n    x: int = 1"),
         File("gateway/top.py", decision),
+        File("gateway/engine/part.py", decision),
+        File("gateway/motor/part.py", decision),
+        File("tests/engine/test_all.py", ""),
+        File("tests/motor/builders.py", ""),
         File("tests/flow/test_enter.py", ""),
         File("tests/flow/test_flow_whole.py", ""),
         File("tests/test_topmost.py", ""),
     ]
-    assert unpaired(files, {"gateway/gone.py": "a reason"}) == [
-        "gateway/flow/leave.py",
-        "gateway/gone.py",
-        "gateway/top.py",
-    ]
+    wholes = {"gateway/engine/": "tests/engine/", "gateway/motor/": "tests/motor/"}
+    lacking = ["gateway/flow/leave.py", "gateway/gone.py", "gateway/motor/part.py", "gateway/top.py"]
+    assert unpaired(files, {"gateway/gone.py": "a reason"}, wholes) == lacking
 
 
 def errors_without_row(errors: str, table: str, exceptions: dict[str, str]) -> list[str]:

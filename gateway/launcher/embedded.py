@@ -88,11 +88,13 @@ class EmbeddedValkey:
     """A Valkey that runs from `start` to `stop`, or for the length of a `with` block. Main thread only.
 
     `persist` keeps what it holds over restarts (append-only file, fsync every second); without it nothing is written.
+    At the end it has `patience_s` seconds to write its file before it is killed.
     """
 
-    def __init__(self, data_dir: Path, *, persist: bool) -> None:
+    def __init__(self, data_dir: Path, *, persist: bool, patience_s: float = 10.0) -> None:
         self._directory = data_dir.resolve() / "valkey"
         self._persist = persist
+        self._patience_s = patience_s
         self._lock: IO[str] | None = None
         self._runtime: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -144,7 +146,7 @@ class EmbeddedValkey:
     def stop(self) -> None:
         """End it, its data on disk, and remove its socket, directory and lock. Harmless when it is not running."""
         if self._process is not None:
-            processes.stop(self._process, patience_s=10.0)
+            processes.stop(self._process, patience_s=self._patience_s)
             self._process = None
         if self._runtime is not None:
             _remove_runtime(self._runtime)
@@ -196,8 +198,11 @@ class EmbeddedValkey:
 
     def _last_words(self) -> str:
         log = self._directory / "valkey.log"
-        lines = log.read_text(errors="replace").splitlines()[-3:]
-        return f"The end of {log}: " + (" | ".join(line.strip() for line in lines) or "(empty)")
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        return (
+            f"The end of {log}: {' | '.join(lines[-3:]) or '(empty)'}. If its data is damaged, move {self._directory} "
+            "away: it holds limits and queues, no tenants, keys or records."
+        )
 
 
 def _locked(path: Path) -> IO[str]:

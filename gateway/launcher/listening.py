@@ -19,6 +19,8 @@ def listen(host: str, port: int) -> socket.socket:
         (family, *_), *_others = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         both = host == "::" and socket.has_dualstack_ipv6()
         return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+    except UnicodeError as error:  # what getaddrinfo raises for a name no host can have
+        raise PortUnavailable(f"{host!r} is no host's name. Correct GATEWAY_HOST.") from error
     except OSError as error:
         raise PortUnavailable(_why(error, host, port)) from error
 

@@ -133,6 +133,7 @@ class WorkerServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, let running calls end within the grace, refuse those left, close the application."""
+        self.should_exit = True  # from here on a SIGINT ends the grace
         for server in self.servers:
             server.close()
         for listener in sockets or []:

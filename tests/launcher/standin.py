@@ -55,5 +55,14 @@ def create_app(settings: Settings) -> Starlette:
     )
 
 
+def create_app_whose_start_fails(settings: Settings) -> Starlette:
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        raise RuntimeError("the store is not there")
+        yield
+
+    return Starlette(lifespan=lifespan)
+
+
 def create_app_that_cannot_start(settings: Settings) -> Starlette:
     raise RuntimeError("it cannot start")

@@ -200,12 +200,19 @@ def gateways(tmp_path) -> Iterator[Gateways]:
             one.remove()
 
 
-@pytest.fixture
-def no_child_left() -> Iterator[None]:
-    """Fails the test that leaves a child process of the test process behind."""
+@contextlib.contextmanager
+def ends_its_children(within_s: float = 10.0) -> Iterator[None]:
+    """Fails the test if a child process started inside is alive `within_s` after the end."""
     before = _children()
     yield
-    wait_until(lambda: _children() <= before, "every child process started by the test has ended", within_s=10.0)
+    wait_until(lambda: _children() <= before, "every child process started here has ended", within_s)
+
+
+@pytest.fixture
+def no_child_left() -> Iterator[None]:
+    """Fails the test that leaves a child of the test process behind."""
+    with ends_its_children():
+        yield
 
 
 def _ps(*arguments: str) -> list[str]:
