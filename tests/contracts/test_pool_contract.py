@@ -1,0 +1,291 @@
+"""What every pool store promises for dispatching, upkeep and news; checked in memory and in Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.ports import SlotView, Woken
+from tests.contracts.job_worlds import World, entry, granted, leaving, new_id, pool_up, publish, queued
+
+# --- poll
+
+
+async def test_the_first_poll_gives_every_waiting_job_in_order_and_the_whole_pool(world: World):
+    p = world.process("p")
+    epoch = await pool_up(p, "a")
+    running, first, second = entry(epoch), entry(epoch), entry(epoch, tenant_id="u")
+    place = await granted(p.jobs, running)
+    places = [await queued(p.jobs, asked) for asked in (first, second)]
+    changes = await p.pool.poll(from_scratch=False)
+    assert changes.is_all
+    assert [(job.job_id, job.entered_at, job.ticket) for job in changes.arrived] == [
+        (first.job_id, places[0].at, b'{"n":1}'),
+        (second.job_id, places[1].at, b'{"n":1}'),
+    ]
+    assert (changes.left, changes.loaded, changes.states) == ((), {"a": "m"}, {"a": "up"})
+    mark = f"{running.job_id} t {round(place.at * 1_000_000)}"
+    assert changes.slots == {"a": SlotView("a", running.job_id, "t", place.at, is_recovering=False, mark=mark)}
+
+
+async def test_later_polls_give_only_what_came_and_left_since(world: World):
+    p = world.process("p")
+    epoch = await p.jobs.epoch()
+    before = entry(epoch)
+    await queued(p.jobs, before)
+    await p.pool.poll(from_scratch=False)
+    came, came_and_left = entry(epoch), entry(epoch)
+    await queued(p.jobs, came)
+    await queued(p.jobs, came_and_left)
+    for gone in (before, came_and_left):
+        await p.jobs.leave(leaving(gone.job_id))
+    changes = await p.pool.poll(from_scratch=False)
+    assert not changes.is_all
+    assert [job.job_id for job in changes.arrived] == [came.job_id]
+    assert changes.left == (before.job_id, came_and_left.job_id)
+    nothing_new = await p.pool.poll(from_scratch=False)
+    assert (nothing_new.is_all, nothing_new.arrived, nothing_new.left) == (False, (), ())
+
+
+async def test_a_leader_that_begins_anew_is_told_everything_again(world: World):
+    p = world.process("p")
+    asked = entry(await p.jobs.epoch())
+    await queued(p.jobs, asked)
+    for _ in range(2):
+        changes = await p.pool.poll(from_scratch=True)
+        assert (changes.is_all, [job.job_id for job in changes.arrived]) == (True, [asked.job_id])
+    assert (await p.pool.poll(from_scratch=False)).arrived == ()
+
+
+async def test_only_one_process_dispatches_until_its_lease_has_run_out(world: World):
+    p, q = world.process("p"), world.process("q")
+    asked = entry(await p.jobs.epoch())
+    await queued(p.jobs, asked)
+    assert await p.pool.poll(from_scratch=True) is not None
+    assert await q.pool.poll(from_scratch=True) is None
+    assert (await q.jobs.beat(0)).dispatcher == "p"
+    world.fast_forward(2)
+    assert await p.pool.poll(from_scratch=False) is not None
+    world.fast_forward(2)
+    assert await q.pool.poll(from_scratch=True) is None
+    world.fast_forward(2)
+    changes = await q.pool.poll(from_scratch=False)
+    assert (changes.is_all, [job.job_id for job in changes.arrived]) == (True, [asked.job_id])
+    assert await p.pool.poll(from_scratch=False) is None
+
+
+async def test_a_leader_whose_lease_ran_out_unnoticed_begins_anew(world: World):
+    p = world.process("p")
+    asked = entry(await p.jobs.epoch())
+    await p.pool.poll(from_scratch=True)
+    await queued(p.jobs, asked)
+    world.fast_forward(4)
+    assert (await p.pool.poll(from_scratch=False)).is_all
+
+
+async def test_a_leader_that_resigns_is_followed_at_once_and_only_a_leader_can(world: World):
+    p, q = world.process("p"), world.process("q")
+    await p.pool.poll(from_scratch=True)
+    await q.pool.resign()
+    assert await q.pool.poll(from_scratch=True) is None
+    await p.pool.resign()
+    assert (await q.pool.poll(from_scratch=False)).is_all
+
+
+async def test_a_thousand_events_come_at_once_and_the_rest_is_announced(world: World):
+    p = world.process("p")
+    epoch = await p.jobs.epoch()
+    await p.pool.poll(from_scratch=True)
+    asked = [entry(epoch, tenant_id=f"t{n}") for n in range(1001)]
+    for one in asked:
+        await queued(p.jobs, one)
+    first = await p.pool.poll(from_scratch=False)
+    await woken(p)
+    second = await p.pool.poll(from_scratch=False)
+    assert (len(first.arrived), [job.job_id for job in second.arrived]) == (1000, [asked[-1].job_id])
+
+
+async def test_events_that_were_too_many_to_keep_make_the_leader_begin_anew(world: World):
+    p = world.process("p")
+    epoch = await p.jobs.epoch()
+    stays = entry(epoch, tenant_id="u")
+    await queued(p.jobs, stays)
+    await p.pool.poll(from_scratch=True)
+    for _ in range(5001):
+        asked = entry(epoch)
+        await p.jobs.enter(asked)
+        await p.jobs.leave(leaving(asked.job_id))
+    changes = await p.pool.poll(from_scratch=False)
+    assert changes.is_all
+    assert [job.job_id for job in changes.arrived] == [stays.job_id]
+    assert not (await p.pool.poll(from_scratch=False)).is_all
+
+
+# --- grant
+
+
+async def test_a_grant_reaches_the_process_that_waits(world: World):
+    p, leader = world.process("p"), world.process("leader")
+    epoch = await pool_up(leader, "a b", loaded="o ther")
+    asked = entry(epoch)
+    await queued(p.jobs, asked)
+    await leader.pool.poll(from_scratch=True)
+    assert await p.jobs.look([asked.job_id]) == {}
+    assert await leader.pool.grant(new_id(), [(asked.job_id, "a b")]) == ["granted"]
+    woken = await p.jobs.next_message(5)
+    assert isinstance(woken, Woken)
+    assert (woken.job_id, woken.granted.backend, woken.granted.loaded_before) == (asked.job_id, "a b", "o ther")
+    assert await p.jobs.look([asked.job_id, "nobody"]) == {asked.job_id: woken.granted}
+    changes = await leader.pool.poll(from_scratch=True)
+    assert (changes.arrived, changes.loaded) == ((), {"a b": "m"})
+    assert await p.jobs.next_message(0.01) is None
+    assert await leader.jobs.next_message(0.01) is None
+
+
+async def test_a_process_without_the_lease_grants_nothing(world: World):
+    p, q = world.process("p"), world.process("q")
+    epoch = await pool_up(p, "a", loaded="other")
+    asked = entry(epoch)
+    await queued(p.jobs, asked)
+    assert await q.pool.grant(new_id(), [(asked.job_id, "a")]) == ["deposed"]
+    await p.pool.poll(from_scratch=True)
+    assert await q.pool.grant(new_id(), [(asked.job_id, "a"), ("x", "b")]) == ["deposed", "deposed"]
+    world.fast_forward(4)
+    assert await p.pool.grant(new_id(), [(asked.job_id, "a")]) == ["deposed"]
+    assert await p.jobs.look([asked.job_id]) == {}
+
+
+async def test_each_grant_is_answered_by_what_became_of_it(world: World):
+    p = world.process("p")
+    epoch = await pool_up(p, "a", "b", "down", loaded="other")
+    await publish(p, states={"down": "down"})
+    one, two, three, gone = [entry(epoch, max_concurrency=1) for _ in range(4)]
+    other = entry(epoch, tenant_id="u")
+    for asked in (one, two, three, gone, other):
+        await queued(p.jobs, asked)
+    await p.jobs.leave(leaving(gone.job_id))
+    await p.pool.poll(from_scratch=True)
+    decisions = [
+        (one.job_id, "a"),
+        (one.job_id, "b"),
+        (two.job_id, "a"),
+        (two.job_id, "b"),
+        (gone.job_id, "b"),
+        ("nobody", "b"),
+        (three.job_id, "down"),
+        (three.job_id, "never heard of"),
+        (other.job_id, "b"),
+    ]
+    assert await p.pool.grant(new_id(), decisions) == [
+        "granted",
+        "gone",
+        "taken",
+        "cap",
+        "gone",
+        "gone",
+        "taken",
+        "taken",
+        "granted",
+    ]
+    assert await p.pool.grant(new_id(), []) == []
+
+
+async def woken(process) -> None:
+    """Fail if the dispatcher is not told that there is work."""
+    async with asyncio.timeout(10):
+        await process.pool.wait_for_work(600)
+
+
+async def test_the_leader_is_woken_when_there_is_something_to_do(world: World):
+    p, leader = world.process("p"), world.process("leader")
+    epoch = await pool_up(p, "a")
+    running = entry(epoch)
+    await granted(p.jobs, running)
+    await leader.pool.poll(from_scratch=True)
+    await queued(p.jobs, entry(epoch))
+    await woken(leader)
+    await publish(p, states={"a": "down"})
+    await woken(leader)
+    await p.jobs.leave(leaving(running.job_id))
+    await woken(leader)
+
+
+async def test_what_a_poll_has_told_wakes_the_leader_no_more(world: World):
+    p = world.process("p")
+    await p.pool.poll(from_scratch=True)
+    await queued(p.jobs, entry(await p.jobs.epoch()))
+    await p.pool.poll(from_scratch=False)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await p.pool.wait_for_work(600)
+
+
+# --- hold
+
+
+async def test_a_held_backend_is_given_to_nobody_until_the_upkeep_leaves(world: World):
+    p = world.process("p")
+    epoch = await pool_up(p, "a")
+    upkeep = new_id("upkeep")
+    assert await p.pool.hold(new_id(), upkeep, "a")
+    assert not await p.pool.hold(new_id(), new_id("upkeep"), "a")
+    waiting = entry(epoch)
+    await queued(p.jobs, waiting)
+    await p.jobs.leave(leaving(waiting.job_id))
+    assert (await p.jobs.beat(1)).held is None
+    assert await p.jobs.leave(leaving(upkeep, loaded="n"))
+    assert (await granted(p.jobs, entry(epoch, checkpoint="n"))).backend == "a"
+    assert [record.job_id for _, record in await p.outbox.read(10)] == [waiting.job_id]
+
+
+async def test_an_upkeep_whose_process_died_leaves_the_backend_recovering_and_no_record(world: World):
+    dead, alive = world.process("dead"), world.process("alive")
+    await pool_up(alive, "a")
+    await dead.pool.hold(new_id(), "upkeep", "a")
+    world.fast_forward(11)
+    assert (await alive.jobs.beat(0)).reaped == 1
+    assert (await alive.pool.poll(from_scratch=True)).slots["a"].is_recovering
+    assert await alive.outbox.read(10) == []
+
+
+# --- publish
+
+
+async def test_news_never_overwrite_what_is_loaded_while_a_job_holds_the_backend(world: World):
+    p = world.process("p")
+    epoch = await pool_up(p, "a")
+    asked = entry(epoch)
+    await granted(p.jobs, asked)
+    await publish(p, loaded={"a": "stale", "b": "n"})
+    assert (await p.pool.poll(from_scratch=True)).loaded == {"a": "m", "b": "n"}
+    await p.jobs.leave(leaving(asked.job_id))
+    await publish(p, loaded={"a": "fresh", "b": ""})
+    assert (await p.pool.poll(from_scratch=True)).loaded == {"a": "fresh"}
+
+
+async def test_inventories_are_kept_as_they_are_and_each_change_has_its_version(world: World):
+    p = world.process("p")
+    assert (await p.jobs.beat(0)).catalogue_version == ""
+    await publish(p, states={"a": "up"})
+    assert (await p.jobs.beat(0)).catalogue_version == ""
+    await publish(p, inventories={"a": b'{"samplers":["\xc3\xa9"]}', "b": b"{}"})
+    assert await p.pool.inventories() == {"a": b'{"samplers":["\xc3\xa9"]}', "b": b"{}"}
+    assert (await p.jobs.beat(0)).catalogue_version == "1"
+    await publish(p, removed=("b",))
+    assert await p.pool.inventories() == {"a": b'{"samplers":["\xc3\xa9"]}'}
+    assert (await p.jobs.beat(0)).catalogue_version == "2"
+
+
+@pytest.mark.parametrize("is_abandoned", [False, True])
+async def test_a_removed_backend_is_forgotten_once_its_job_has_left(world: World, is_abandoned):
+    p = world.process("p")
+    epoch = await pool_up(p, "a")
+    asked = entry(epoch)
+    await granted(p.jobs, asked)
+    await publish(p, removed=("a",))
+    changes = await p.pool.poll(from_scratch=True)
+    assert (changes.states, changes.loaded, [*changes.slots]) == ({}, {}, ["a"])
+    await p.jobs.leave(leaving(asked.job_id, is_abandoned=is_abandoned))
+    await publish(p, removed=("a",))
+    assert (await p.pool.poll(from_scratch=True)).slots == {}

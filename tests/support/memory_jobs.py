@@ -1,0 +1,395 @@
+"""MemoryJobs: the oracle of the Redis scripts, and the fake of the job store for tests of the flow.
+
+Several processes share one `MemoryStore`; each has its own `MemoryJobs`. Time stands still until `fast_forward`.
+Written from the promises of `gateway/ports.py`, not from the Lua: sets and objects where that has keys and strings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+from gateway.domain.jobs import Outcome
+from gateway.domain.limits import (
+    DAY_US,
+    MICROSECONDS,
+    Fits,
+    TooSoon,
+    decide_rate,
+    interval_us,
+    retry_after_window_us,
+    window_of,
+)
+from gateway.domain.usage import Measure, Record
+from gateway.ports import (
+    Admitted,
+    Beat,
+    Entry,
+    EpochChanged,
+    Granted,
+    Leaving,
+    PoolChanges,
+    PoolNews,
+    Queued,
+    Quota,
+    RateState,
+    Refused,
+    SeedsNeeded,
+    SlotView,
+    WaitingJob,
+    Woken,
+)
+from tests.support.memory_store import UPKEEP, Job, Mailbox, MemoryStore, QuotaKey, Slot
+
+EVENTS_AT_ONCE = 1000
+REAP_AT_ONCE = 200
+
+
+class MemoryJobs:
+    """One process's view: fulfils `JobStore`, `PoolStore`, `Outbox` and `Announcer`."""
+
+    def __init__(self, store: MemoryStore, process: str, lease_s: float = 10.0) -> None:
+        self._store = store
+        self._process = process
+        self._lease_us = round(lease_s * MICROSECONDS)
+        self._cursor = (0, 0)
+
+    # --- JobStore and Announcer
+
+    async def enter(self, entry: Entry) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+        """Admit the job, all or nothing."""
+        store = self._store
+        if entry.operation_id not in store.answers:
+            if not store.generation:
+                await self.beat(0)
+            store.answers[entry.operation_id] = self._entered(entry)
+        return store.answers[entry.operation_id]
+
+    def _entered(self, entry: Entry) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+        store, now_us = self._store, self._store.now_us
+        at = now_us / MICROSECONDS
+        if store.epoch != entry.epoch:
+            return EpochChanged(store.epoch)
+        fits = self._rates(entry)
+        if isinstance(fits, Refused):
+            return fits
+        reserved = self._reservations(entry)
+        if not isinstance(reserved, dict):
+            return reserved
+        job = Job(entry.tenant_id, self._process, entry.checkpoint, entry.max_concurrency, now_us)
+        job.static, job.ticket, job.reserved = entry.static, entry.ticket, reserved
+        outstanding = len(store.of(tenant=entry.tenant_id))
+        backend = store.place(job, entry.runnable_on)
+        if outstanding >= entry.max_concurrency + entry.max_queued:
+            return Refused("outstanding", str(outstanding), 0.0, at)
+        if backend is None and entry.max_queued == 0:
+            return Refused("busy", str(outstanding), 0.0, at)
+        return self._admitted(entry.job_id, job, backend, fits)
+
+    def _admitted(self, job_id: str, job: Job, backend: str | None, fits: dict[str, Fits]) -> Admitted:
+        store = self._store
+        store.arrivals |= {subject: fit.arrival_us for subject, fit in fits.items()}
+        for key, amount in job.reserved.items():
+            store.used[key] += amount
+        store.jobs[job_id] = job
+        store.heartbeats.setdefault(self._process, store.now_us)
+        tightest = min(fits.values(), key=lambda fit: fit.remaining, default=Fits(0, -1, 0))
+        left = RateState(tightest.remaining, tightest.reset_us / MICROSECONDS)
+        if backend is not None:
+            return Admitted(store.start(job_id, job, backend), left)
+        return Admitted(store.queue(job_id, job), left)
+
+    def _rates(self, entry: Entry) -> dict[str, Fits] | Refused:
+        store, fits = self._store, {}
+        for rate in entry.rates:
+            kept, every_us = store.arrivals.get(rate.subject, 0), interval_us(rate.per_minute)
+            decision = decide_rate(kept, store.now_us, every_us, rate.burst)
+            if isinstance(decision, TooSoon):
+                wait_s = decision.retry_after_us / MICROSECONDS
+                return Refused("rate", rate.subject, wait_s, store.now_us / MICROSECONDS)
+            fits[rate.subject] = decision
+        return fits
+
+    def _reservations(self, entry: Entry) -> dict[QuotaKey, int] | SeedsNeeded | Refused:
+        store, reserved, missing = self._store, {}, []
+        for quota in entry.quotas:
+            first = window_of(quota.window, store.now_us)[0]
+            key = (entry.tenant_id, quota.measure, quota.window, first)
+            seed = entry.seeds.get((quota.measure, quota.window))
+            if key not in store.used and seed is not None and (key, entry.job_id) in store.asked:
+                store.asked.remove((key, entry.job_id))
+                store.used[key] = _millionths(seed)
+            if key not in store.used:
+                store.asked.add((key, entry.job_id))
+                missing.append((quota.measure, quota.window, first * DAY_US / MICROSECONDS))
+            elif store.used[key] + _millionths(quota.amount) > _millionths(quota.limit):
+                return self._used_up(quota)
+            else:
+                reserved[key] = _millionths(quota.amount)
+        return SeedsNeeded(tuple(missing)) if missing else reserved
+
+    def _used_up(self, quota: Quota) -> Refused:
+        now_us = self._store.now_us
+        wait_s = retry_after_window_us(quota.window, now_us) / MICROSECONDS
+        return Refused("quota", f"{quota.measure} a {quota.window}", wait_s, now_us / MICROSECONDS)
+
+    async def requeue(
+        self, operation_id: str, job_id: str, runnable_on: tuple[str, ...], ticket: bytes, loaded: str | None
+    ) -> Granted | Queued | None:
+        """Give the job's slot back and ask again elsewhere; None if it no longer runs."""
+        store = self._store
+        if operation_id not in store.answers:
+            store.answers[operation_id] = self._requeued(job_id, runnable_on, ticket, loaded)
+        return store.answers[operation_id]
+
+    def _requeued(
+        self, job_id: str, runnable_on: tuple[str, ...], ticket: bytes, loaded: str | None
+    ) -> Granted | Queued | None:
+        store, job = self._store, self._store.jobs.get(job_id)
+        if job is None or job.state != "running":
+            return None
+        store.free_slot(job_id, job.backend, loaded)
+        job.ticket, job.state = ticket, "moving"
+        backend = store.place(job, runnable_on)
+        return store.queue(job_id, job) if backend is None else store.start(job_id, job, backend)
+
+    async def leave(self, leaving: Leaving) -> bool:
+        """End the job; False if nothing was open (any more) under that id."""
+        store = self._store
+        if leaving.operation_id not in store.answers:
+            store.answers[leaving.operation_id] = self._left(leaving)
+        return store.answers[leaving.operation_id]
+
+    def _left(self, leaving: Leaving) -> bool:
+        store, job = self._store, self._store.jobs.get(leaving.job_id)
+        if job is None:
+            return False
+        if leaving.is_abandoned:
+            store.mark_recovering(leaving.job_id, job.backend)
+        else:
+            store.free_slot(leaving.job_id, job.backend, leaving.loaded)
+        used = {Measure.IMAGES: _millionths(leaving.images), Measure.GPU_SECONDS: _millionths(leaving.gpu_seconds)}
+        is_late = job.state == "closed"
+        if not is_late:
+            store.close(leaving.job_id, leaving.outcome, used, leaving.final)
+        if store.waiting:
+            store.nudge()
+        if not is_late:
+            return True
+        if job.outcome is not Outcome.LOST or job.is_corrected:
+            return False
+        job.is_corrected = True
+        store.settle(job, used, holds_reservation=False)
+        store.keep_record(leaving.job_id, leaving.outcome, leaving.final)
+        return True
+
+    async def beat(self, held_count: int) -> Beat:
+        """Say that this process lives, close what dead ones left, learn what changed."""
+        store = self._store
+        store.generation = store.generation or f"generation {store.number()}"
+        store.epoch = store.epoch or f"epoch {store.number()}"
+        store.heartbeats[self._process] = store.now_us
+        reaped = self._reap()
+        held = frozenset(store.of(process=self._process))
+        return Beat(
+            at=store.now_us / MICROSECONDS,
+            generation=store.generation,
+            epoch=store.epoch,
+            catalogue_version=str(store.catalogue_version or ""),
+            dispatcher=store.dispatcher() or "",
+            reaped=reaped,
+            held=None if len(held) == held_count else held,
+        )
+
+    def _reap(self) -> int:
+        store, reaped = self._store, 0
+        dead = [process for process, at in store.heartbeats.items() if at < store.now_us - self._lease_us]
+        for process in sorted(dead, key=lambda name: (store.heartbeats[name], name)):
+            for job_id in sorted(store.of(process=process))[: REAP_AT_ONCE - reaped]:
+                job = store.jobs[job_id]
+                was_running = job.state == "running"
+                store.close(job_id, Outcome.LOST, {}, b"{}")
+                if was_running:
+                    store.mark_recovering(job_id, job.backend)
+                reaped += 1
+            if not store.of(process=process):
+                del store.heartbeats[process]
+                store.mailboxes.pop(process, None)
+        if reaped:
+            store.nudge()
+        return reaped
+
+    async def look(self, job_ids: Sequence[str]) -> dict[str, Granted]:
+        """Those of the waiting jobs that were granted meanwhile."""
+        jobs = ((job_id, self._store.jobs.get(job_id)) for job_id in job_ids)
+        return {
+            job_id: Granted(job.backend, job.before, job.started_us / MICROSECONDS)
+            for job_id, job in jobs
+            if job is not None and job.state == "running"
+        }
+
+    async def next_message(self, timeout_s: float) -> Woken | None:
+        """The next message to this process, None when none came in time."""
+        mailbox = self._store.mailboxes[self._process]
+        await _until(lambda: bool(mailbox.woken), mailbox, timeout_s)
+        return mailbox.woken.popleft() if mailbox.woken else None
+
+    async def epoch(self) -> str:
+        """The revocation epoch now."""
+        return self._store.epoch or (await self.beat(0)).epoch
+
+    async def keys_changed(self) -> None:
+        """Begin a new revocation epoch."""
+        self._store.epoch = f"epoch {self._store.number()}"
+
+    # --- PoolStore
+
+    async def poll(self, *, from_scratch: bool) -> PoolChanges | None:
+        """Take or renew the dispatcher's lease and read what changed; None when another process holds it."""
+        store, holder = self._store, self._store.dispatcher()
+        if holder not in (None, self._process):
+            return None
+        if holder is None:
+            store.term = store.number()
+        store.lease = (self._process, store.now_us)
+        store.mailboxes[self._process].has_work = False
+        is_all = from_scratch or self._cursor[0] != store.term
+        arrived, left = (store.waiting, []) if is_all else self._news()
+        if is_all:
+            self._cursor = (store.term, store.events[-1][0] if store.events else 0)
+        return PoolChanges(
+            at=store.now_us / MICROSECONDS,
+            is_all=is_all,
+            arrived=tuple(
+                WaitingJob(job_id, store.jobs[job_id].entered_us / MICROSECONDS, store.jobs[job_id].ticket)
+                for job_id in arrived
+                if store.jobs[job_id].state == "waiting"
+            ),
+            left=tuple(left),
+            slots={backend: _view(backend, slot) for backend, slot in store.slots.items()},
+            loaded=dict(store.loaded),
+            states=dict(store.states),
+        )
+
+    def _news(self) -> tuple[list[str], list[str]]:
+        store, (term, seen) = self._store, self._cursor
+        store.events = [event for event in store.events if event[0] >= seen]
+        news = [event for event in store.events if event[0] > seen][:EVENTS_AT_ONCE]
+        if news:
+            self._cursor = (term, news[-1][0])
+        if len(news) == EVENTS_AT_ONCE:
+            store.nudge()
+        return [job for _, kind, job in news if kind == "A"], [job for _, kind, job in news if kind == "L"]
+
+    async def grant(self, operation_id: str, grants: Sequence[tuple[str, str]]) -> list[str]:
+        """Carry out (job, backend) decisions; a word for each."""
+        store = self._store
+        if operation_id not in store.answers:
+            if store.dispatcher() == self._process:
+                store.answers[operation_id] = [self._granted(job_id, backend) for job_id, backend in grants]
+            else:
+                store.answers[operation_id] = ["deposed"] * len(grants)
+        return store.answers[operation_id]
+
+    def _granted(self, job_id: str, backend: str) -> str:
+        store, job = self._store, self._store.jobs.get(job_id)
+        if job is None or job.state != "waiting":
+            return "gone"
+        if backend in store.slots or store.states.get(backend) != "up":
+            return "taken"
+        if len(store.of(tenant=job.tenant, states=("running",))) >= job.cap:
+            return "cap"
+        mailbox = store.mailboxes[job.process]
+        mailbox.woken.append(Woken(job_id, store.start(job_id, job, backend)))
+        mailbox.has_arrived.set()
+        return "granted"
+
+    async def hold(self, operation_id: str, job_id: str, backend: str) -> bool:
+        """Take a free backend's slot for upkeep."""
+        store = self._store
+        if operation_id not in store.answers:
+            store.answers[operation_id] = backend not in store.slots
+            if store.answers[operation_id]:
+                store.jobs[job_id] = Job(UPKEEP, self._process, "", 1, store.now_us)
+                store.start(job_id, store.jobs[job_id], backend)
+                store.heartbeats.setdefault(self._process, store.now_us)
+        return store.answers[operation_id]
+
+    async def publish(self, operation_id: str, news: PoolNews) -> None:
+        """Let every process know."""
+        store = self._store
+        if operation_id in store.answers:
+            return
+        store.answers[operation_id] = None
+        store.states |= news.states
+        marks = {backend: slot.mark for backend, slot in store.slots.items()}
+        for backend in (backend for backend, mark in news.quiet.items() if marks.get(backend) == mark):
+            del store.slots[backend]
+        for backend, checkpoint in news.loaded.items():
+            if backend not in store.slots:
+                store.set_loaded(backend, checkpoint)
+        for backend in news.removed:
+            self._remove(backend)
+        store.catalogue |= news.inventories
+        if news.inventories or news.removed:
+            store.catalogue_version += 1
+        if store.waiting:
+            store.nudge()
+
+    def _remove(self, backend: str) -> None:
+        store = self._store
+        for known in (store.states, store.loaded, store.catalogue):
+            known.pop(backend, None)
+        if backend in store.slots and store.slots[backend].is_recovering:
+            del store.slots[backend]
+
+    async def inventories(self) -> Mapping[str, bytes]:
+        """The last published inventory of each backend."""
+        return dict(self._store.catalogue)
+
+    async def wait_for_work(self, timeout_s: float) -> None:
+        """Return when the dispatcher has something to do, or when the time is up."""
+        mailbox = self._store.mailboxes[self._process]
+        await _until(lambda: mailbox.has_work, mailbox, timeout_s)
+        mailbox.has_work = False
+
+    async def resign(self) -> None:
+        """Give the dispatcher's lease up."""
+        if self._store.dispatcher() == self._process:
+            self._store.lease = None
+
+    # --- Outbox
+
+    async def read(self, count: int) -> Sequence[tuple[str, Record]]:
+        """The oldest records with their tokens; they stay until dropped."""
+        return [(token, record) for token, (_, record) in itertools.islice(self._store.outbox.items(), count)]
+
+    async def drop(self, tokens: Sequence[str]) -> None:
+        """Forget records that the ledger has."""
+        for token in tokens:
+            self._store.outbox.pop(token, None)
+
+
+async def _until(is_there: Callable[[], bool], mailbox: Mailbox, timeout_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            while not is_there():
+                mailbox.has_arrived.clear()
+                await mailbox.has_arrived.wait()
+
+
+def _view(backend: str, slot: Slot) -> SlotView:
+    return SlotView(
+        backend,
+        slot.job_id,
+        slot.tenant,
+        slot.since_us / MICROSECONDS,
+        is_recovering=slot.is_recovering,
+        mark=slot.mark,
+    )
+
+
+def _millionths(amount: float) -> int:
+    return round(amount * 1_000_000)
