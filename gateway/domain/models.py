@@ -6,14 +6,13 @@ import re
 from collections.abc import Mapping
 
 from gateway.domain.catalogue.merged import Catalogue, Model
-from gateway.domain.catalogue.names import file_name_of, folded, nearest
+from gateway.domain.catalogue.names import file_name_of, folded, nearest, without_hash
 from gateway.domain.errors import NotGranted, UnknownModel
 from gateway.domain.keys import Grants
 
 NO_MODEL = frozenset({"", "none"})
 """What callers write for "no model named", folded."""
 
-_HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
 _ABSOLUTE = re.compile(r"^(?:/|[a-zA-Z]:[\\/]|\\\\)")
 _SHOWN = 5
 _SHOWN_CHARACTERS = 120
@@ -68,7 +67,7 @@ def _hits(text: str, catalogue: Catalogue) -> tuple[Model, ...]:
         return hits
     if _ABSOLUTE.match(text):  # SD.Next's own client names models by their path: only the file name counts
         return catalogue.model_index.hits(file_name_of(text))
-    plain = _HASH.sub("", text)
+    plain = without_hash(text)
     if plain == text:
         return ()
     # SD.Next learns a hash late: a title with one is right as long as ours has none to compare.
@@ -83,7 +82,7 @@ def _aliased(text: str, aliases: Mapping[str, str]) -> str:
 
 
 def _unknown(text: str, catalogue: Catalogue, grants: Grants) -> UnknownModel:
-    near = nearest(text, (model.name for model in catalogue.models if model.name in grants.models))
+    near = nearest(text, (model.name for model in catalogue.models), grants.models)
     hint = f' Did you mean "{near}"?' if near else ""
     return UnknownModel(
         f'There is no model "{shown(text)}".{hint} GET /sdapi/v1/sd-models lists what this key may use.'

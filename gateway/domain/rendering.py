@@ -24,7 +24,6 @@ _ALWAYS: Mapping[Operation, Mapping[str, Any]] = {
 """What every request says: pictures come back, none is saved, no setting stays."""
 
 _SPLICED = ("init_images", "mask", "image")
-_NESTED = frozenset({"control_units", "ip_adapter", "face", "face_id", "script_args", "alwayson_scripts"})
 _SPELLED = (
     ("sampler_name", "samplers"),
     ("hr_sampler_name", "samplers"),
@@ -61,7 +60,15 @@ def title_on(shaped: Shaped, backend: BackendInventory) -> str:
 
 def parameters_echo(shaped: Shaped) -> dict[str, Any]:
     """The effective request as the caller may see it: no pictures, nothing that only a backend needs to know."""
-    return {name: value for name, value in shaped.fields.items() if name not in _SPLICED and name not in _NESTED}
+    return {name: _without_pictures(value) for name, value in shaped.fields.items() if name not in _SPLICED}
+
+
+def _without_pictures(value: Any) -> Any:  # noqa: ANN401 - JSON of any type
+    if isinstance(value, dict):
+        return {name: _without_pictures(v) for name, v in value.items() if not isinstance(v, msgspec.Raw)}
+    if isinstance(value, list):
+        return [_without_pictures(v) for v in value if not isinstance(v, msgspec.Raw)]
+    return value
 
 
 def _spell_names(fields: dict[str, Any], backend: BackendInventory) -> None:

@@ -18,7 +18,7 @@ from gateway.domain.models import shown
 
 _TAG = re.compile(r"<(\w+):([^>]+)>")
 _LORA_WORDS = frozenset({"lora", "lyco"})
-_MOST_TAGS = 64
+_MOST_PASSES = 8
 
 
 def resolve_tags(
@@ -42,8 +42,10 @@ def resolve_tags(
         found[lora.name] = lora
         return f"<lora:{lora.name}{colon}{arguments}>"
 
-    for _ in range(_MOST_TAGS):
-        changed = _TAG.sub(replace, text)
+    for _ in range(_MOST_PASSES):
+        # Behind the last ">" there is no tag; searching there would take quadratic time over "<a:<a:<a:...".
+        end = text.rfind(">") + 1
+        changed = _TAG.sub(replace, text[:end]) + text[end:]
         if changed == text:
             return text, tuple(found.values())
         text = changed
@@ -63,7 +65,7 @@ def respelled(text: str, names: dict[str, str]) -> str:
 def _lora(name: str, field: str, catalogue: Catalogue, grants: Grants) -> Lora:
     hits = catalogue.lora_index.hits(name)
     if not hits:
-        near = nearest(name, (lora.name for lora in catalogue.loras if lora.name in grants.loras))
+        near = nearest(name, (lora.name for lora in catalogue.loras), grants.loras)
         hint = f' Did you mean "{near}"?' if near else " GET /sdapi/v1/loras lists what this key may use."
         raise InvalidRequest(f'{field}: there is no LoRA "{shown(name)}".{hint}', field)
     granted = next((lora for lora in hits if lora.name in grants.loras), None)

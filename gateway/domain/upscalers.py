@@ -51,7 +51,7 @@ def resolve_upscaler(
         return Upscaler(NONE)
     hits = catalogue.upscaler_index.hits(text) or _aliased(text, catalogue, aliases)
     if not hits:
-        near = nearest(text, (u.name for u in catalogue.upscalers if u.name in grants.upscalers))
+        near = nearest(text, (u.name for u in catalogue.upscalers), grants.upscalers)
         hint = f' Did you mean "{near}"?' if near else ""
         raise InvalidRequest(
             f'{field}: there is no upscaler "{shown(text)}".{hint} GET /sdapi/v1/upscalers lists those allowed.',

@@ -6,14 +6,14 @@ Shapes of the lists: SD.Next and A1111, observed. No server path is kept, only t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.domain.catalogue.names import NameIndex, file_name_of, folded, without_suffix
+from gateway.domain.catalogue.names import NameIndex, file_name_of, folded, without_hash, without_suffix
 
 _ROOT_FOLDER = "Diffusers/"
-_TITLE_HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
 _FACTOR = re.compile(
     r"(?<![0-9A-Za-z])(?:(\d{1,2})x|x(\d{1,2}))(?![0-9A-Za-z])|(?<=_)(\d{1,2})x|(\d{1,2})x(?=_)", re.IGNORECASE
 )
@@ -108,6 +108,7 @@ class BackendInventory:
     _own_spelling: Mapping[tuple[str, str], str] = field(init=False, repr=False)
     _samplers_by_name: Mapping[str, Sampler] = field(init=False, repr=False)
     _lora_index: NameIndex[Lora] = field(init=False, repr=False)
+    _base_names: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         models: dict[str, tuple[ModelFile, ...]] = {}
@@ -117,6 +118,7 @@ class BackendInventory:
         object.__setattr__(self, "_own_spelling", _spellings(self))
         object.__setattr__(self, "_samplers_by_name", {folded(s.name): s for s in self.samplers})
         object.__setattr__(self, "_lora_index", lora_index(self.loras))
+        object.__setattr__(self, "_base_names", Counter(model.base_name for model in self.models))
 
     def model(self, name: str, sha256: str = "") -> ModelFile | None:
         """This backend's file of that name; with a known `sha256` only one that has it or does not know its own."""
@@ -142,7 +144,7 @@ class BackendInventory:
 
     def shares_base_name(self, model: ModelFile) -> bool:
         """Whether an infotext of this backend cannot tell that model from another one."""
-        return sum(1 for m in self.models if m.base_name == model.base_name) > 1
+        return self._base_names.get(model.base_name, 0) > 1
 
 
 NAMED_KINDS = ("vaes", "detailers", "styles", "control_models", "preprocessors", "ip_adapters")
@@ -182,9 +184,9 @@ def _model(entry: Mapping[str, Any]) -> ModelFile | None:
     title = _text(entry, "title") or _text(entry, "model_name")
     if not title:
         return None
-    model_name = _text(entry, "model_name") or _TITLE_HASH.sub("", title)
+    model_name = _text(entry, "model_name") or without_hash(title)
     # A1111's `model_name` has lost its folder; its title has not. SD.Next's two agree (observed).
-    full = _TITLE_HASH.sub("", title) or model_name
+    full = without_hash(title) or model_name
     name = without_suffix(full.replace("\\", "/"))
     name = name.removeprefix(_ROOT_FOLDER) or name
     path = _text(entry, "filename")
@@ -214,7 +216,7 @@ def _distinct(files: list[ModelFile]) -> tuple[ModelFile, ...]:
 
 
 def _with_own_name(file: ModelFile) -> ModelFile:
-    name = _TITLE_HASH.sub("", file.title).replace("\\", "/")
+    name = without_hash(file.title).replace("\\", "/")
     if name == file.name:
         name = file.title
     return ModelFile(

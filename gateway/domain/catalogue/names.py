@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_TITLE_HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
 _MOST_COMPARED = 300
 _COMPARED_CHARACTERS = 80
 _MODEL_SUFFIXES = (".safetensors", ".ckpt", ".gguf", ".sft", ".pth", ".pt", ".bin")
@@ -24,6 +26,11 @@ def file_name_of(path: str) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
+def without_hash(title: str) -> str:
+    """The title without the hash in brackets that servers put behind it."""
+    return _TITLE_HASH.sub("", title)
+
+
 def without_suffix(name: str) -> str:
     """The name without the extension of a weights file, if it has one."""
     low = name.lower()
@@ -33,8 +40,8 @@ def without_suffix(name: str) -> str:
     return name
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name most like `name`, "" when none is near. Bounded work: looks at a few hundred names at most."""
+def nearest(name: str, known: Iterable[str], allowed: Container[str]) -> str:
+    """The allowed known name most like `name`, "" when none is near. Bounded: compares a few hundred names at most."""
     low = folded(name)[:_COMPARED_CHARACTERS]
     alike: dict[str, str] = {}
     for candidate in known:
@@ -43,8 +50,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
             alike[form] = candidate
             if len(alike) >= _MOST_COMPARED:
                 break
-    found = difflib.get_close_matches(low, alike, n=1)
-    return alike[found[0]] if found else ""
+    found = difflib.get_close_matches(low, alike, n=5)
+    return next((alike[form] for form in found if alike[form] in allowed), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,36 +5,53 @@ from __future__ import annotations
 import math
 
 from gateway.domain.errors import InvalidRequest
+from gateway.domain.jobs import Operation
 from gateway.domain.parameters.context import Draft
 from gateway.domain.parameters.layers import TABLES
+from gateway.domain.parameters.sizes import GRID, SMALLEST_SIDE
 from gateway.domain.parameters.table import Kind
 
 _STEP_FIELDS = ("steps", "hr_second_pass_steps", "refiner_steps", "detailer_steps")
+_SIDES = frozenset({"width", "height", "hr_resize_x", "hr_resize_y"})
 
 
 def bound_by_key(draft: Draft) -> None:
     """The key's `minimum` and `maximum` on every field that has a value; the maximum wins over the minimum."""
-    overrides, table = draft.context.overrides, TABLES[draft.operation]
+    overrides, table, fields = draft.context.overrides, TABLES[draft.operation], draft.fields
     for bounds, pick in ((overrides.minimum, max), (overrides.maximum, min)):
         for name, bound in bounds.items():
-            value, row = draft.fields.get(name), table.get(name)
-            if row is None or row.kind not in (Kind.INT, Kind.FLOAT) or not isinstance(value, int | float):
+            value, row = fields.get(name), table.get(name)
+            if row is None or row.kind not in (Kind.INT, Kind.FLOAT) or not math.isfinite(bound) or value is None:
                 continue
-            limit = _whole(bound, up=pick is max) if row.kind is Kind.INT else bound
-            _set(draft, name, pick(value, limit))
+            limit = _limit(name, row.kind, bound, up=pick is max)
+            draft.clamp(name, pick(value, limit))
+    if draft.operation is Operation.IMG2IMG and {"width", "height"} & draft.clamped.keys():
+        _resize_to_grid(draft)
+
+
+def _limit(name: str, kind: Kind, bound: float, *, up: bool) -> float:
+    step = GRID if name in _SIDES else 1
+    if kind is Kind.FLOAT:
+        return bound
+    whole = (math.ceil(bound / step) if up else math.floor(bound / step)) * step
+    return max(SMALLEST_SIDE, whole) if name in _SIDES else whole
+
+
+def _resize_to_grid(draft: Draft) -> None:
+    """A picture that is no longer of the init image's size has to be resized, and then its sides are multiples of 8."""
+    draft.fields["resize_mode"] = draft.fields.get("resize_mode") or 1
+    for name in ("width", "height"):
+        draft.clamp(name, max(SMALLEST_SIDE, draft.fields[name] // GRID * GRID))
 
 
 def cap_steps(draft: Draft) -> None:
     """No pass has more steps than the plan allows."""
+    most = draft.context.caps.steps
     for name in _STEP_FIELDS:
         if name in draft.fields:
-            _set(draft, name, min(draft.fields[name], draft.context.caps.steps))
-    timesteps = draft.fields.get("schedulers_timesteps", "")
-    if timesteps and timesteps.count(",") >= draft.context.caps.steps:
-        raise InvalidRequest(
-            f"schedulers_timesteps has more entries than the {draft.context.caps.steps} steps allowed.",
-            "schedulers_timesteps",
-        )
+            draft.clamp(name, min(draft.fields[name], most))
+    if draft.fields.get("schedulers_timesteps", "").count(",") >= most:
+        raise InvalidRequest(f"schedulers_timesteps has more entries than the {most} allowed.", "schedulers_timesteps")
 
 
 def cap_images(draft: Draft) -> None:
@@ -43,18 +60,5 @@ def cap_images(draft: Draft) -> None:
     if batch * batches <= most:
         return
     batch = min(batch, most)
-    _set(draft, "n_iter", max(1, min(batches, most // batch)))
-    _set(draft, "batch_size", batch)
-
-
-def _set(draft: Draft, name: str, value: float) -> None:
-    before = draft.fields[name]
-    if value != before:
-        draft.fields[name] = value
-        draft.tell_change(
-            name, f"clamped from {before:g}" if isinstance(before, float) else f"clamped from {before}", value
-        )
-
-
-def _whole(bound: float, *, up: bool) -> int:
-    return math.ceil(bound) if up else math.floor(bound)
+    draft.clamp("n_iter", max(1, min(batches, most // batch)))
+    draft.clamp("batch_size", batch)

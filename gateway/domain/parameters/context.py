@@ -101,6 +101,7 @@ class Draft:
     input_bytes: int = 0
     factor: float = 1.0
     init_size: tuple[int, int] | None = None
+    clamped: dict[str, Any] = field(default_factory=dict)
 
     def tell(self, name: str, why: str, value: object = None) -> None:
         """Note an adjustment: `steps=25 (forced)`, or `save_images (dropped)` without a value."""
@@ -111,10 +112,18 @@ class Draft:
         if name not in self.forced:
             self.tell(name, why, value)
 
-    def drop(self, name: str, why: str = "dropped") -> None:
-        """Take a field out and say so, if it is there."""
-        if self.fields.pop(name, None) is not None:
-            self.tell(name, why)
+    def clamp(self, name: str, value: float) -> None:
+        """Set a bounded value; at the end each field is told once, with the value it had before the first bound."""
+        before = self.fields[name]
+        if value != before:
+            self.clamped.setdefault(name, before)
+            self.fields[name] = value
+
+    def tell_clamped(self) -> None:
+        """Note every field that ended at another value than it had before it was bounded."""
+        for name, before in self.clamped.items():
+            if name in self.fields and self.fields[name] != before:
+                self.tell_change(name, f"clamped from {_plain(before)}", self.fields[name])
 
 
 _TOLD_CHARACTERS = 80

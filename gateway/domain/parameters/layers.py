@@ -62,12 +62,9 @@ def layered(
         below = laid_over(below, _layer(_as_settings(context.options), table))
     below.pop("sd_model_checkpoint", None)  # its precedence is that of step 7
     forced = _layer(overrides.force, table) if overrides.force else {}
-    draft = Draft(
-        operation, context, laid_over(laid_over(below, fields) if below else fields, forced), frozenset(forced), told
-    )
-    if "schedulers_sigma" in forced and "sampler_name" not in forced:
-        draft.forced |= {"schedulers_sigma"}
-    return draft, asked
+    fields = laid_over(below, fields) if below else fields
+    fields = laid_over(fields, forced) if forced else fields
+    return Draft(operation, context, fields, frozenset(forced), told), asked
 
 
 def canonical(fields: Mapping[str, Any], told: list[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gateway.domain.parameters.pictures import picture
 _NOWHERE = re.compile(r"^\s*(?:[a-zA-Z][a-zA-Z0-9+.-]{1,15}://|upload:|/|\\\\|~|\.\.?[/\\]|[a-zA-Z]:[\\/])")
 _LONGEST_TEXT = 4_000
 _MOST_ARGUMENTS = 2_000
+_LARGEST_NUMBER = 2**63 - 1
 
 
 def check_scripts(draft: Draft) -> None:
@@ -84,6 +85,8 @@ class _Arguments:
             return self._text(value)
         if isinstance(value, list):
             return [self.checked(item) for item in value]
+        if isinstance(value, int | float) and abs(value) > _LARGEST_NUMBER:
+            raise InvalidRequest(f"{self._field} holds a number out of range.", self._field)
         if isinstance(value, dict):
             return {str(name): self.checked(item) for name, item in value.items()}
         return value

@@ -48,6 +48,7 @@ _GENERATION: tuple[Callable[[Draft], None], ...] = (
     choose_model,
     check_pictures,
     set_sizes,
+    bound_by_key,  # before hires, which copies some of the values, and again behind it
     set_hires,
     choose_hires_sampler,
     set_resize_upscaler,
@@ -60,6 +61,7 @@ _GENERATION: tuple[Callable[[Draft], None], ...] = (
 )
 _UPSCALE: tuple[Callable[[Draft], None], ...] = (check_image, choose_upscalers, set_target, bound_by_key, cap_target)
 
+_MOST_TOLD = 40
 _WORDS = {"loras": "LoRA", "samplers": "sampler", "upscalers": "upscaler", "vaes": "VAE", "detailers": "detailer"}
 
 
@@ -73,6 +75,7 @@ def shape(operation: Operation, body: bytes, context: ShapingContext) -> Shaped:
     task_id = draft.fields.pop("force_task_id", "")
     for stage in _UPSCALE if operation is Operation.UPSCALE else _GENERATION:
         stage(draft)
+    draft.tell_clamped()
     _tell_overrides(draft, asked)
     price, expected = _price(draft)
     loras = tuple(draft.loras.values())
@@ -85,9 +88,17 @@ def shape(operation: Operation, body: bytes, context: ShapingContext) -> Shaped:
         expected=expected,
         sampler=draft.fields.get("sampler_name", ""),
         requirements=Requirements(frozenset(draft.things), loras),
-        adjustments=tuple(draft.told),
+        adjustments=_bounded(draft.told),
         task_id=task_id,
     )
+
+
+def _bounded(told: list[str]) -> tuple[str, ...]:
+    """At most so many entries as fit a header; each once."""
+    unique = tuple(dict.fromkeys(told))
+    if len(unique) <= _MOST_TOLD:
+        return unique
+    return (*unique[:_MOST_TOLD], f"{len(unique) - _MOST_TOLD} more (adjusted)")
 
 
 def _tell_overrides(draft: Draft, asked: Mapping[str, Any]) -> None:

@@ -15,13 +15,15 @@ from gateway.domain.upscalers import resolve_upscaler
 
 DEFAULT_SIDE = 1024
 SMALLEST_SIDE = 64
-_GRID = 8
+GRID = 8
+"""Sides are multiples of this many pixels."""
 _A1111_HIRES_SCALE, _A1111_HIRES_STRENGTH = 2.0, 0.75
 _HIRES_FIELDS = (
     "hr_force", "hr_scale", "hr_resize_mode", "hr_resize_x", "hr_resize_y", "hr_resize_context", "hr_upscaler",
     "hr_second_pass_steps", "hr_denoising_strength", "hr_refiner_start", "hr_sampler_name", "enable_hr",
 )  # fmt: skip
 _LIBRARY_HIRES = "Resize Lanczos"
+_USUAL_HIRES = ("Latent Nearest", "Latent Bilinear", _LIBRARY_HIRES, "Resize Bicubic", "Latent")
 
 
 def set_sizes(draft: Draft) -> None:
@@ -112,7 +114,7 @@ def _set_hires_target(draft: Draft) -> None:
 
 def _set_hires_upscaler(draft: Draft) -> None:
     fields, context = draft.fields, draft.context
-    asked = fields.get("hr_upscaler") or "Latent"
+    asked = fields.get("hr_upscaler") or _usual_upscaler(draft)
     if asked.strip().lower() == "none":
         asked = _LIBRARY_HIRES  # SD.Next resizes only with a real upscaler
     upscaler = resolve_upscaler(
@@ -122,6 +124,12 @@ def _set_hires_upscaler(draft: Draft) -> None:
         draft.tell_change("hr_upscaler", f"resolved from {fields.get('hr_upscaler', 'nothing')}", upscaler.name)
     fields["hr_upscaler"] = upscaler.name
     draft.things.add(("upscalers", upscaler.name))
+
+
+def _usual_upscaler(draft: Draft) -> str:
+    """What A1111 would use, or the first this key may use that does as well."""
+    known, grants = draft.context.catalogue.upscaler_index, draft.context.grants.upscalers
+    return next((name for name in _USUAL_HIRES if known.hits(name) and name in grants), _USUAL_HIRES[0])
 
 
 def set_resize_upscaler(draft: Draft) -> None:
@@ -141,10 +149,8 @@ def cap_sizes(draft: Draft) -> None:
     first = worked_size(draft)
     if first[0] * first[1] > cap:
         capped = shrunk(first, cap)
-        for name, value, before in zip(("width", "height"), capped, first, strict=True):
-            draft.fields[name] = value
-            if value != before:
-                draft.tell_change(name, f"clamped from {before}", value)
+        for name, value in zip(("width", "height"), capped, strict=True):
+            draft.clamp(name, value)
         if draft.operation is Operation.IMG2IMG:
             draft.fields["resize_mode"] = draft.fields.get("resize_mode") or 1
     if draft.fields.get("enable_hr"):
@@ -156,18 +162,16 @@ def _cap_hires(draft: Draft, cap: int) -> None:
     most = min(draft.context.caps.resize_factor, math.sqrt(cap / (size[0] * size[1])))
     scale = fields.get("hr_scale", 0)
     if scale > most:
-        fields["hr_scale"] = max(1.0, math.floor(most * 100) / 100)
-        draft.tell_change("hr_scale", f"clamped from {scale:g}", fields["hr_scale"])
+        draft.clamp("hr_scale", max(1.0, math.floor(most * 100) / 100))
     target = fields.get("hr_resize_x", 0), fields.get("hr_resize_y", 0)
     factor = draft.context.caps.resize_factor
     limits = _down(size[0] * factor), _down(size[1] * factor)
     allowed = min(target[0], limits[0]), min(target[1], limits[1])
     if allowed[0] * allowed[1] > cap:
         allowed = shrunk(allowed, cap)
-    for name, value, before in zip(("hr_resize_x", "hr_resize_y"), allowed, target, strict=True):
-        if value != before:
-            fields[name] = value
-            draft.tell_change(name, f"clamped from {before}", value)
+    for name, value in zip(("hr_resize_x", "hr_resize_y"), allowed, strict=True):
+        if name in fields:
+            draft.clamp(name, value)
 
 
 def shrunk(size: tuple[int, int], pixels: int) -> tuple[int, int]:
@@ -181,11 +185,11 @@ def shrunk(size: tuple[int, int], pixels: int) -> tuple[int, int]:
 
 
 def _down(side: float) -> int:
-    return int(side) // _GRID * _GRID
+    return int(side) // GRID * GRID
 
 
 def _up(side: int) -> int:
-    return -(-side // _GRID) * _GRID
+    return -(-side // GRID) * GRID
 
 
 def _at_least(side: float) -> int:

@@ -76,15 +76,13 @@ def cap_target(draft: Draft) -> None:
     if fields["resize_mode"] == 0:
         factor = fields["upscaling_resize"]
         if factor > most:
-            fields["upscaling_resize"] = max(1, math.floor(most * 100) / 100)
-            draft.tell_change("upscaling_resize", f"clamped from {factor:g}", fields["upscaling_resize"])
+            draft.clamp("upscaling_resize", max(1, math.floor(most * 100) / 100))
         return
     target = fields["upscaling_resize_w"], fields["upscaling_resize_h"]
     wanted = max(target[0] / width, target[1] / height)  # the factor the backend scales by before it crops
     if wanted > most:
         for name, side in zip(("upscaling_resize_w", "upscaling_resize_h"), target, strict=True):
-            fields[name] = max(1, math.floor(side * most / wanted))
-            draft.tell_change(name, f"clamped from {side}", fields[name])
+            draft.clamp(name, max(1, math.floor(side * most / wanted)))
 
 
 def target_size(draft: Draft) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.catalogue.inventory import BackendInventory
+from gateway.domain.catalogue.names import without_hash
 from gateway.domain.images import header_of, image_bytes
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.context import Shaped, adjustment
@@ -96,19 +97,18 @@ def _verify_pictures(
     file = backend.model(shaped.model.plain_name, shaped.model.sha256) if shaped.model is not None else None
     if said and file is not None and not names_agree(said, file.base_name):
         return _failed(Flaw.WRONG_MODEL, "another model than the one asked for was used")
-    header = header_of(images[0])
-    if header is None:
+    sizes = [(header.width, header.height) for image in images if (header := header_of(image)) is not None]
+    if len(sizes) < len(images):
         return _failed(Flaw.UNREADABLE, "an image of the answer is no image")
-    size = header.width, header.height
-    if shaped.fields.get("enable_hr") and not _is_near(size, shaped.expected):
-        return _failed(Flaw.WRONG_SIZE, f"the image has {size[0]}x{size[1]} pixels, not those asked for")
+    if shaped.fields.get("enable_hr") and not _is_near(sizes[0], shaped.expected):
+        return _failed(Flaw.WRONG_SIZE, f"the image has {sizes[0][0]}x{sizes[0][1]} pixels, not those asked for")
     used = sampler_really_used(shaped.sampler, pairs.get("Scheduler", ""))
     told: tuple[str, ...] = ()
     if used != shaped.sampler:
         info = {**info, "sampler_name": used}
         told = (adjustment("sampler_name", f"the model cannot use {shaped.sampler}", used),)
     certain = bool(said) and file is not None and not backend.shares_base_name(file)
-    return Delivered(images, info, size=size, model_is_certain=certain, adjustments=told)
+    return Delivered(images, info, size=sizes[0], model_is_certain=certain, adjustments=told)
 
 
 def _verify_upscale(shaped: Shaped, body: bytes) -> Verdict:
@@ -134,7 +134,9 @@ def is_loaded(shaped: Shaped, backend: BackendInventory, checkpoint: bytes) -> b
     file = backend.model(shaped.model.plain_name, shaped.model.sha256) if shaped.model is not None else None
     if file is None or not isinstance(value, dict):
         return False
-    return value.get("title") in (file.title, file.model_name) or value.get("name") == file.model_name
+    # A title may have got its hash, or lost it, since the list was read: what precedes it must be equal.
+    said = value.get("title") or value.get("name")
+    return isinstance(said, str) and without_hash(said) == without_hash(file.title)
 
 
 def _list(info: Mapping[str, Any], key: str) -> Sequence[Any]:

@@ -55,7 +55,7 @@ def test_an_unknown_model_is_refused_with_the_nearest_name():
 
 
 def test_an_unknown_sampler_is_refused_with_the_sentence_clients_compare():
-    with pytest.raises(SamplerNotFound, match="^Sampler not found$"):
+    with pytest.raises(SamplerNotFound, match=r"^Sampler not found$"):
         shaped(prompt="", sd_model_checkpoint="tiny-a", sampler_name="nope")
 
 
