@@ -261,6 +261,7 @@ class Generation:
         engine = self._engine
         if engine.state.is_skipped:
             made.images.clear()
+            made.texts.extend(infotext(work.facts, i) for i in range(indexes[-1] + 1, work.facts.images))
             return
         if engine.clock.now() - started < engine.clock.scaled(_EARLY_S):
             return
