@@ -32,7 +32,14 @@ def build() -> typer.Typer:
     commands.command()(serve)
     commands.command()(demo)
     commands.command()(sim_backend)
-    for name, group in {"tenant": tenant, "plan": plan, "key": key, "backend": backend, "usage": usage, "db": db}.items():
+    for name, group in {
+        "tenant": tenant,
+        "plan": plan,
+        "key": key,
+        "backend": backend,
+        "usage": usage,
+        "db": db,
+    }.items():
         commands.add_typer(group.app, name=name)
     return commands
 
