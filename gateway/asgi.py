@@ -45,22 +45,31 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, app.state) as services:
-            app.router.routes.extend(routes(services, settings))
+            app.router.routes.extend(routes(services))
             yield
 
     return lifespan
 
 
-def routes(services: Services, settings: Settings) -> list[Route]:
+def routes(services: Services) -> list[Route]:
     """Every route, under the name of a real server and under its alias."""
     generation = GenerationRoutes(services.gateway)
-    listing = ListingRoutes(services.gateway, services.current, settings.default_model)
+    listing = ListingRoutes(services.gateway)
     ops = OpsRoutes(services.readiness)
-    table: list[tuple[str, tuple[str, ...], Any]] = [
-        ("POST", (f"{SDAPI}/txt2img", f"{ALIAS}/txt2img"), generation.handler(Operation.TXT2IMG)),
-        ("GET", (f"{SDAPI}/sd-models", f"{ALIAS}/sd-models", f"{ALIAS}/img-models"), listing.models),
-        ("GET", (f"{SDAPI}/options", f"{ALIAS}/options", f"{ALIAS}/img-options"), listing.options),
-        ("GET", ("/livez",), ops.livez),
-        ("GET", ("/readyz",), ops.readyz),
+    # (method, name below /sdapi/v1, further name below /v1): each stands at /sdapi/v1/NAME, /v1/NAME and /v1/FURTHER.
+    table: list[tuple[str, str, str, Any]] = [
+        ("POST", "txt2img", "", generation.handler(Operation.TXT2IMG)),
+        ("POST", "img2img", "", generation.handler(Operation.IMG2IMG)),
+        ("POST", "extra-single-image", "upscale-img", generation.handler(Operation.UPSCALE)),
+        ("GET", "sd-models", "img-models", listing.models),
+        ("GET", "upscalers", "", listing.upscalers),
+        ("GET", "samplers", "img-samplers", listing.samplers),
+        ("GET", "options", "img-options", listing.options),
     ]
-    return [Route(path, handler, methods=[method]) for method, paths, handler in table for path in paths]
+    doubled = [
+        Route(path, handler, methods=[method])
+        for method, name, further, handler in table
+        for path in (f"{SDAPI}/{name}", f"{ALIAS}/{name}", *((f"{ALIAS}/{further}",) if further else ()))
+    ]
+    own = [("/livez", ops.livez), ("/readyz", ops.readyz)]
+    return doubled + [Route(path, handler, methods=["GET"]) for path, handler in own]

@@ -11,33 +11,42 @@ from gateway.api.errors import json_response
 from gateway.domain.catalogue import Catalogue
 from gateway.domain.errors import NoCapacity
 from gateway.domain.keys import Caller
-from gateway.domain.listings import models_listed
-from gateway.flow.own_view import options_of
+from gateway.domain.listings import models_listed, samplers_listed, upscalers_listed
+from gateway.flow.own_view import options_of, require_a_model
 from gateway.flow.serve import Gateway
-from gateway.flow.snapshot import CurrentCatalogue
 
 
 class ListingRoutes:
     """Handlers of the lists, each for the key that asks."""
 
-    def __init__(self, gateway: Gateway, current: CurrentCatalogue, pool_default: str) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._current = current
-        self._pool_default = pool_default
 
     async def models(self, request: Request) -> Response:
         """The checkpoints this key may use."""
         caller, catalogue = await self._caller_and_catalogue(request)
         return json_response(msgspec.json.encode(models_listed(catalogue, caller.grants)))
 
+    async def samplers(self, request: Request) -> Response:
+        """The samplers of the pool, for keys that have an image model to use them with."""
+        caller, catalogue = await self._caller_and_catalogue(request)
+        require_a_model(caller, catalogue)
+        return json_response(msgspec.json.encode(samplers_listed(catalogue)))
+
+    async def upscalers(self, request: Request) -> Response:
+        """The upscalers this key may use."""
+        caller, catalogue = await self._caller_and_catalogue(request)
+        aliases = self._gateway.operator.upscaler_aliases
+        return json_response(msgspec.json.encode(upscalers_listed(catalogue, caller.grants, aliases)))
+
     async def options(self, request: Request) -> Response:
         """The options as this key sees them."""
         caller, catalogue = await self._caller_and_catalogue(request)
-        return json_response(msgspec.json.encode(options_of(caller, catalogue, self._pool_default)))
+        return json_response(msgspec.json.encode(options_of(caller, catalogue, self._gateway.operator.default_model)))
 
     async def _caller_and_catalogue(self, request: Request) -> tuple[Caller, Catalogue]:
         caller = await self._gateway.authenticator.authenticate(credential_of(request.headers))
-        catalogue = self._current.catalogue
+        catalogue = self._gateway.current.catalogue
         if not catalogue.backends:
             raise NoCapacity("No backend has been seen yet. Try again in a moment.", retry_after_s=2.0)
         return caller, catalogue

@@ -22,6 +22,16 @@ _DATA = Path(".run")
 # Different sets with one model in common: a job for the first or the last can run in one place only.
 _SIMULATED = {"sim-1": ("aurora-xl", "harbor-v2"), "sim-2": ("harbor-v2", "meadow-xl")}
 _SHARED = "harbor-v2"
+_SIMULATED_EXTRAS = (
+    "--seconds-per-megapixel-step",
+    "0.1",
+    "--upscalers",
+    "fixed",
+    "--upscaler-weights",
+    "ESRGAN 4x GAN",
+    "--loras",
+    "ink-lines,styles/dawn",
+)
 _ASK_WITHIN_S = 5.0
 
 
@@ -67,7 +77,11 @@ def prepare(given: Settings) -> Demo:
         return Demo(settings.changed(demo_model_2=settings.demo_model_2 or next(iter(models), "")), (), models)
     ports = dict(zip(_SIMULATED, _free_ports(len(_SIMULATED)), strict=True))
     children = tuple(
-        ExtraChild(name, ("sim-backend", "--port", str(ports[name]), "--models", ",".join(models)), ports[name])
+        ExtraChild(
+            name,
+            ("sim-backend", "--port", str(ports[name]), "--models", ",".join(models), *_SIMULATED_EXTRAS),
+            ports[name],
+        )
         for name, models in _SIMULATED.items()
     )
     backends = tuple(BackendSettings(name=name, url=f"http://127.0.0.1:{port}") for name, port in ports.items())
