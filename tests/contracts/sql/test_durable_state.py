@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,9 +11,15 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event
 
+from gateway.adapters.sql.books import SqlBookkeeper
+from gateway.adapters.sql.engine import Database
+from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.migrate import check, migrate
-from gateway.domain.managed import EditConflict, Tenant
-from tests.contracts.sql.builders import ACME, keep, the
+from gateway.domain.managed import EditConflict, Key, Tenant
+from gateway.flow.credentials import KeyRequest
+from gateway.flow.manage import Manager
+from tests.contracts.sql.builders import ACME, SECRET, keep, the
+from tests.flow.management import ALICE, RecordingAnnouncer
 
 _STEPS_UP = """
 import asyncio, sys
@@ -109,6 +116,40 @@ async def test_a_change_that_raises_leaves_nothing_behind(bookkeeper):
 
     async with bookkeeper.reading() as books:
         assert await books.all(Tenant) == []
+
+
+async def test_of_many_first_runs_at_once_one_makes_the_credentials(several_managers):
+    answers = await asyncio.gather(*(manager.credentials.first_run(ALICE) for manager in several_managers))
+
+    assert sum(answer is not None for answer in answers) == 1
+    assert len(await several_managers[0].all_of(Tenant)) == 1
+
+
+async def test_a_key_of_the_configuration_asked_for_by_many_processes_at_once_is_made_once(several_managers):
+    request = KeyRequest("demo", "demo", secret=SECRET)
+
+    keys = await asyncio.gather(*(manager.credentials.ensure_key(ALICE, request) for manager in several_managers))
+
+    assert keys == [keys[0]] * len(several_managers)
+    assert await several_managers[0].all_of(Key) == [keys[0]]
+
+
+async def test_the_deployment_has_one_id_however_many_processes_ask_first(several_managers):
+    ids = await asyncio.gather(*(manager.deployment_id() for manager in several_managers))
+
+    assert len(set(ids)) == 1
+
+
+@pytest.fixture
+async def several_managers(url):
+    """As in several processes: each with connections of its own."""
+    databases = [Database(url) for _ in range(4)]
+    yield [
+        Manager(SqlBookkeeper(database), SqlLedger(database), RecordingAnnouncer(), secrets.token_bytes)
+        for database in databases
+    ]
+    for database in databases:
+        await database.close()
 
 
 @pytest.mark.parametrize("moment", ["first statement", "second statement", "commit", "after"])

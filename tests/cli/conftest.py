@@ -1,0 +1,41 @@
+"""A command line on a database of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli import backend, db, key, plan, tenant, usage
+from gateway.cli.desk import Desk
+
+NOW = 1_800_000_000.0  # 2027-01-15 08:00 UTC
+APPS = {module.__name__.rpartition(".")[2]: module.app for module in (backend, db, key, plan, tenant, usage)}
+
+
+@dataclass
+class CommandLine:
+    """Runs commands as they are typed after `gateway`, at a fixed time."""
+
+    url: str
+    now: float = NOW
+    runner: CliRunner = field(default_factory=CliRunner)
+
+    def __call__(self, *words, status=0, given=None):
+        """What the command wrote, both streams; it must end with `status`."""
+        desk = Desk(lambda: SimpleNamespace(sql_url=self.url), lambda: self.now, "cli:tester")
+        done = self.runner.invoke(APPS[words[0]], list(words[1:]), obj=desk, input=given)
+        assert done.exit_code == status, (done.output, done.exception)
+        return done.output
+
+    def json(self, *words, given=None):
+        """The command's answer to --json."""
+        return json.loads(self(*words, "--json", given=given))
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    return CommandLine(f"sqlite:///{tmp_path}/gateway.db")

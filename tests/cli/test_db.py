@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import sqlite3
+
+
+def test_a_database_is_checked_upgraded_and_checked_again(gateway):
+    assert "Run gateway db upgrade." in gateway("db", "check", status=1)
+    assert gateway.json("db", "upgrade") == {"current": "", "newest": "0001", "is_newest": False}
+    assert gateway.json("db", "check") == {"current": "0001", "newest": "0001", "is_newest": True}
+    assert "newest schema already" in gateway("db", "upgrade")
+
+
+def test_other_commands_give_an_empty_database_its_tables(gateway):
+    gateway("tenant", "list")
+
+    assert gateway.json("db", "check")["is_newest"]
+
+
+def test_other_commands_leave_a_database_at_another_schema_alone(gateway):
+    gateway("db", "upgrade")
+    with sqlite3.connect(gateway.url.removeprefix("sqlite:///")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0000'")
+    database.close()
+
+    assert "gateway db upgrade" in gateway("tenant", "list", status=1)
+    assert "does not know" in gateway("db", "upgrade", status=1)
+
+
+def test_a_database_that_cannot_be_reached_is_told_in_one_sentence(gateway):
+    gateway.url = "postgresql://u:hidden@127.0.0.1:1/n"
+
+    told = gateway("db", "check", status=1)
+
+    assert told.startswith("gateway: The database cannot be reached")
+    assert "hidden" not in told
