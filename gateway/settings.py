@@ -271,13 +271,18 @@ def load_settings(config: Path | None = None, **arguments: Any) -> Settings:  # 
 
 
 def environment_for_child(settings: Settings) -> dict[str, str]:
-    """The environment of a child process: ours without any GATEWAY_*, plus these settings, whole and resolved."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}  # noqa: TID251
+    """The environment of a worker: ours without any GATEWAY_*, plus these settings, whole and resolved."""
+    ours = environment_without_settings()
     for name in type(settings).model_fields:
         text = _as_text(getattr(settings, name))
         if name != "config" and text:
             ours[_PREFIX + name.upper()] = text
     return ours
+
+
+def environment_without_settings() -> dict[str, str]:
+    """The environment of a child that needs none of our settings and must see none of our secrets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}  # noqa: TID251
 
 
 class _Unreadable:

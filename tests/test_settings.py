@@ -8,7 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.settings import BackendSettings, Settings, SettingsError, environment_for_child, load_settings
+from gateway.settings import (
+    BackendSettings,
+    Settings,
+    SettingsError,
+    environment_for_child,
+    environment_without_settings,
+    load_settings,
+)
 
 KEY = "sk-0123456789abcdefghij"
 
@@ -248,6 +255,14 @@ def test_a_child_gets_no_variable_of_ours_that_its_parent_did_not_resolve(monkey
         "stays",
     )
     assert not {"GATEWAY_ADMIN_TOKEN_FILE", "GATEWAY_CONFIG"} & child.keys()
+
+
+def test_a_child_that_needs_no_settings_sees_no_secret_of_ours(monkeypatch):
+    monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "0123456789" * 2)
+    monkeypatch.setenv("UNRELATED", "stays")
+    child = environment_without_settings()
+    assert child["UNRELATED"] == "stays"
+    assert not [name for name in child if name.startswith("GATEWAY_")]
 
 
 def test_every_setting_can_be_passed_to_a_child():

@@ -118,7 +118,7 @@ A picture, into picture.png:
 
 
 def _given_or_random(key: SecretStr) -> SecretStr:
-    return key if key.get_secret_value() else SecretStr(f"sk-demo-{secrets.token_urlsafe(20)}")
+    return key if key.get_secret_value() else SecretStr(f"sk-{secrets.token_urlsafe(20)}")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,9 +1,9 @@
 """The launcher: the one process a person or a container starts, and the owner of all others.
 
 It holds the listening socket, starts in this order the embedded Valkey (unless a Redis is named), further children and
-the workers, starts again what dies, and on SIGTERM or SIGINT ends them in the opposite order, Valkey last. Whatever
-happens to it, nothing stays behind: children are leashed (`processes`). One thread, no asyncio; knows nothing of HTTP
-but how to ask `/readyz`.
+the workers, and starts again what dies. On SIGTERM, Ctrl-C or the end of its terminal it ends them in the opposite
+order, Valkey last. Whatever happens to it, nothing stays behind: children are leashed (`processes`). One thread, no
+asyncio; knows nothing of HTTP but how to ask `/readyz`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.launcher import processes
-from gateway.launcher.embedded import EmbeddedValkey
+from gateway.launcher.embedded import EmbeddedValkey, ValkeyNotStarted
 from gateway.launcher.listening import address_of, listen
 from gateway.launcher.readiness import Probe
 from gateway.launcher.wakeups import Wakeups
-from gateway.settings import Settings, environment_for_child
+from gateway.settings import Settings, environment_for_child, environment_without_settings
 
 _LOOK_EVERY_S = 0.05
 _UNWIND_S = 10.0  # what a worker needs beyond drain and grace to close its stores
@@ -66,9 +66,10 @@ class _Interrupted(Exception):
 
 
 def say(sentence: str) -> None:
-    """One line to the operator on stderr."""
-    sys.stderr.write(f"gateway: {sentence}\n")
-    sys.stderr.flush()
+    """One line to the operator on stderr, if that is still there: a closed terminal must not stop us from stopping."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"gateway: {sentence}\n")
+        sys.stderr.flush()
 
 
 def launch(
@@ -90,8 +91,9 @@ def launch(
             # Ours alone, by construction, so that SQLite beside it is safe.
             settings = settings.changed(redis_url=valkey.url, alone=True)
         owned.callback(family.stop_extras)
+        owned.callback(family.kill_workers)  # only what an error of our own left running
         try:
-            family.start_extras(settings, extra_children)
+            family.start_extras(extra_children)
             family.start_workers(settings, listener.fileno())
             stopped_by, status = family.look_after_all(), 0
         except _Interrupted as interrupted:
@@ -116,10 +118,10 @@ class _Family:
         self._address = address
         self._probe: Probe | None = None
 
-    def start_extras(self, settings: Settings, extra_children: Sequence[ExtraChild]) -> None:
+    def start_extras(self, extra_children: Sequence[ExtraChild]) -> None:
         """Start them all, then wait until each accepts connections."""
         for extra in extra_children:
-            command = processes.Command(processes.gateway(*extra.arguments), environment_for_child(settings))
+            command = processes.Command(processes.gateway(*extra.arguments), environment_without_settings())
             charge = _Charge(extra.name, lambda command=command: processes.start(command))  # type: ignore[misc]
             charge.process = charge.start()
             self._extras.append(charge)
@@ -157,7 +159,7 @@ class _Family:
         """End the workers in the time they are allowed; False if a further Ctrl-C killed them before."""
         alive = [charge.process for charge in self._workers if charge.process and charge.process.poll() is None]
         for process in alive:
-            process.send_signal(by)
+            process.send_signal(signal.SIGTERM if by == signal.SIGTERM else signal.SIGINT)
         delay_s = settings.drain_delay_s if by == signal.SIGTERM else 0.0
         say(f"stopping; calls may go on for {delay_s + settings.grace_s:.0f} s at most (Ctrl-C ends them at once)")
         deadline = time.monotonic() + delay_s + settings.grace_s + _UNWIND_S
@@ -166,11 +168,16 @@ class _Family:
             hurried = self._wakeups.wait(deadline - time.monotonic()) == signal.SIGINT
             if time.monotonic() >= deadline:
                 break
-        for process in alive:
-            say(f"killing process {process.pid}")
-            process.kill()
-            process.wait()
+        self.kill_workers()
         return not hurried
+
+    def kill_workers(self) -> None:
+        """End at once every worker that still runs."""
+        for charge in self._workers:
+            if charge.process is not None and charge.process.poll() is None:
+                say(f"killing {charge.name}")
+                charge.process.kill()
+                charge.process.wait()
 
     def stop_extras(self) -> None:
         """End the further children."""
@@ -202,20 +209,38 @@ class _Family:
 
 
 def _look_after(charge: _Charge, now: float) -> None:
-    """(1) Dead and its time has come: start it. (2) Just found dead: say so and set that time, or give up."""
-    if charge.start_at is not None:
-        if now >= charge.start_at:
-            charge.process, charge.start_at = charge.start(), None
+    """(1) Dead, and its time has come: start it. (2) Just died, or did not start: set that time, or give up."""
+    if charge.start_at is None:
+        how = _how_it_ended(charge)
+    elif now >= charge.start_at:
+        how = _how_it_failed_to_start(charge)
+    else:
         return
-    status = charge.process.poll() if charge.process else None
-    if status is None:
+    if not how:
         return
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     pause_s = charge.restarts.pause_after_death(now)
     if pause_s is None:
         raise _GaveUp(f"{charge.name} {how}, too often within a minute; giving up. The lines above say why.")
     say(f"{charge.name} {how}; starting it again in {pause_s:g} s")
     charge.start_at = now + pause_s
+
+
+def _how_it_ended(charge: _Charge) -> str:
+    """Empty while it runs."""
+    status = charge.process.poll() if charge.process else None
+    if status is None:
+        return ""
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+def _how_it_failed_to_start(charge: _Charge) -> str:
+    """Start it; empty if that worked."""
+    try:
+        charge.process, charge.start_at = charge.start(), None
+    except ValkeyNotStarted as error:
+        say(str(error))
+        return "did not start"
+    return ""
 
 
 def _accepts(port: int) -> bool:

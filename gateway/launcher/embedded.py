@@ -140,7 +140,11 @@ class EmbeddedValkey:
                 self._argv(find_server()), environment={"LC_ALL": "C"}, dies_by=signal.SIGTERM, output=log
             )
             self._process = processes.start(command)
-        self._wait_until_it_answers(self._process)
+        try:
+            self._wait_until_it_answers(self._process)
+        except BaseException:
+            processes.stop(self._process, self._patience_s)  # two on the same data would destroy it
+            raise
         return self._process
 
     def stop(self) -> None:

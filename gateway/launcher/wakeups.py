@@ -9,11 +9,11 @@ import socket
 from types import FrameType, TracebackType
 from typing import Self
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Wakeups:
-    """Inside a `with` block SIGTERM and SIGINT are collected instead of acted upon, and `wait` sleeps until one comes.
+    """Inside a `with` block SIGTERM, SIGINT and SIGHUP are collected, and `wait` sleeps until one of them comes.
 
     Main thread only: elsewhere Python takes no signals.
     """
@@ -29,6 +29,8 @@ class Wakeups:
             self._restore.callback(end.close)
         self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._writable.fileno()))
         for number in (*STOPPING, signal.SIGCHLD):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # started by nohup: the end of the terminal is not to end us
             self._restore.callback(signal.signal, number, signal.signal(number, self._note))
         return self
 

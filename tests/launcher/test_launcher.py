@@ -61,6 +61,15 @@ def test_ctrl_c_ends_all_of_it_in_order_and_leaves_nothing_behind(serve):
     assert gateway.output.count("closed in order") == 2
 
 
+def test_the_end_of_its_terminal_ends_it_in_order_too(serve):
+    gateway = serve(drain_delay_s="300")
+    gateway.wait_until_ready()
+    gateway.process.send_signal(signal.SIGHUP)
+    assert gateway.ended() == 0
+    assert gateway.output.count("closed in order") == 1
+    assert gateway.left_behind() == []
+
+
 def test_a_worker_that_is_killed_is_started_again_and_said_to_be(serve):
     gateway = serve()
     gateway.wait_until_ready()
@@ -86,6 +95,20 @@ def test_a_valkey_that_is_killed_is_started_again_at_the_same_address(serve):
     assert gateway.left_behind() == []
 
 
+def test_a_valkey_that_cannot_be_started_again_is_tried_until_it_is_given_up_in_order(serve):
+    gateway = serve()
+    gateway.wait_until_ready()
+    (server,) = gateway.descendants("valkey-server")
+    for manifest in gateway.home.glob("valkey/appendonlydir/*.manifest"):
+        manifest.write_text("nonsense\n")
+    os.kill(server, signal.SIGKILL)
+    assert gateway.ended() == 1
+    assert gateway.output.count("Invalid AOF manifest") == 4
+    assert "the embedded Valkey did not start, too often within a minute; giving up" in gateway.output
+    assert gateway.output.count("closed in order") == 1
+    assert gateway.left_behind() == []
+
+
 @on_linux
 def test_when_the_launcher_itself_is_killed_no_child_stays(serve):
     gateway = serve("--workers", "2")
@@ -93,6 +116,22 @@ def test_when_the_launcher_itself_is_killed_no_child_stays(serve):
     assert len(gateway.descendants()) == 3
     gateway.process.kill()
     wait_until(lambda: not gateway.descendants(), "the workers and the Valkey are gone")
+
+
+def test_an_error_of_our_own_leaves_nothing_behind_either(gateways, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from gateway.launcher import launch\n"
+        "from gateway.settings import load_settings\n"
+        "def fail(address):\n"
+        "    raise RuntimeError('nobody reads what is told')\n"
+        "launch(load_settings(), when_ready=fail)\n"
+    )
+    gateway = gateways.start_python(str(program), app=STANDIN)
+    assert gateway.ended() == 1
+    assert "RuntimeError: nobody reads what is told" in gateway.output
+    assert "killing worker 1" in gateway.output
+    assert gateway.left_behind() == []
 
 
 @on_linux

@@ -11,7 +11,7 @@ import pytest
 from gateway.launcher.wakeups import Wakeups
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopping_signal_ends_the_wait_and_is_told(number):
     with Wakeups() as wakeups:
         os.kill(os.getpid(), number)
@@ -47,8 +47,18 @@ def test_with_nothing_to_tell_the_wait_ends_in_time_even_if_the_time_is_past():
         assert wakeups.wait(-1.0) is None
 
 
+def test_an_end_of_the_terminal_that_is_to_be_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Wakeups() as wakeups:
+            signal.raise_signal(signal.SIGHUP)
+            assert wakeups.wait(0) is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_afterwards_signals_do_what_they_did_before():
-    watched = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+    watched = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
     before = [signal.getsignal(number) for number in watched]
     with Wakeups():
         assert [signal.getsignal(number) for number in watched] != before

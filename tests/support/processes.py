@@ -164,6 +164,10 @@ class Gateways:
 
     def start(self, *arguments: str, port: int | None = None, **settings: str) -> GatewayProcess:
         """Start `gateway ARGUMENTS` on a free port; `settings` become `GATEWAY_*` variables, the outer ones do not."""
+        return self.start_python("-m", "gateway", *arguments, port=port, **settings)
+
+    def start_python(self, *arguments: str, port: int | None = None, **settings: str) -> GatewayProcess:
+        """The same for any Python program that uses the gateway."""
         port = port or free_port()
         home = self.home / f"gateway-{len(self.started)}"
         home.mkdir()
@@ -176,7 +180,7 @@ class Gateways:
         output_file = self.home / f"{home.name}.log"
         with output_file.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "gateway", *arguments],
+                [sys.executable, *arguments],
                 cwd=self.home,
                 env=environment,
                 stdin=subprocess.DEVNULL,
