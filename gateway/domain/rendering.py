@@ -11,6 +11,7 @@ from gateway.domain.catalogue.inventory import BackendInventory
 from gateway.domain.errors import BackendLacks
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.context import Shaped
+from gateway.domain.parameters.generation import OWN_VAE
 from gateway.domain.parameters.generation_rows import PROMPTS
 from gateway.domain.samplers import DEFAULT
 from gateway.domain.tags import respelled
@@ -33,12 +34,13 @@ _SPELLED = (
     ("upscaler_2", "upscalers"),
 )
 _NEEDS_NOTHING = (DEFAULT, NONE)
+_NEVER_SENT = frozenset({*_SPLICED, "scheduler"})
 _ENCODER = msgspec.json.Encoder()
 
 
 def render(shaped: Shaped, backend: BackendInventory) -> bytes:
     """The JSON body for exactly this backend. Error: `BackendLacks` when it no longer has something named in it."""
-    fields = {name: value for name, value in shaped.fields.items() if name not in _SPLICED}
+    fields = {name: value for name, value in shaped.fields.items() if name not in _NEVER_SENT}
     fields.update(_ALWAYS[shaped.operation])
     if shaped.model is not None:
         fields["sd_model_checkpoint"] = title_on(shaped, backend)
@@ -76,7 +78,9 @@ def _spell_names(fields: dict[str, Any], backend: BackendInventory) -> None:
         if fields.get(name, NONE) not in _NEEDS_NOTHING:
             fields[name] = _spelled(backend, kind, fields[name])
     settings = fields.get("override_settings")
-    if settings and settings["sd_vae"] not in _NEEDS_NOTHING:
+    if settings and settings["sd_vae"] == OWN_VAE:
+        del fields["override_settings"]
+    elif settings and settings["sd_vae"] not in _NEEDS_NOTHING:
         fields["override_settings"] = {"sd_vae": _spelled(backend, "vaes", settings["sd_vae"])}
     for name, kind in (("detailer_models", "detailers"), ("styles", "styles")):
         if name in fields:

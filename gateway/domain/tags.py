@@ -22,9 +22,9 @@ _MOST_PASSES = 8
 
 
 def resolve_tags(
-    text: str, field: str, catalogue: Catalogue, grants: Grants, tell: Callable[[str, str], None]
+    text: str, field: str, catalogue: Catalogue, grants: Grants, tell: Callable[[str], None]
 ) -> tuple[str, tuple[Lora, ...]]:
-    """The text with exact LoRA names, and the LoRAs in it. `tell` gets each removed tag's word and why.
+    """The text with exact LoRA names, and the LoRAs in it. `tell` gets each removed tag's form.
 
     Errors: `InvalidRequest` of `field` for an unknown LoRA, naming the nearest, or for too many tags; `NotGranted`.
     """
@@ -35,7 +35,7 @@ def resolve_tags(
     def replace(match: re.Match[str]) -> str:
         word, rest = match[1], match[2]
         if word.lower() not in _LORA_WORDS:
-            tell(f"<{word}:...>", "dropped")
+            tell(f"<{word}:...>")
             return ""
         name, colon, arguments = rest.partition(":")
         lora = _lora(name.strip(), field, catalogue, grants)

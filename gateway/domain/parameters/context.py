@@ -88,11 +88,15 @@ class Shaped:
 
 @dataclass(slots=True)
 class Draft:
-    """A request on its way through the stages, owned by one call. `forced`: the names a key's override has set."""
+    """A request on its way through the stages, owned by one call.
+
+    `asked`: what the caller sent, in the vocabulary of `fields`; `forced`: the names a key's override has set.
+    """
 
     operation: Operation
     context: ShapingContext
     fields: dict[str, Any]
+    asked: Mapping[str, Any]
     forced: frozenset[str] = frozenset()
     told: list[str] = field(default_factory=list)
     things: set[tuple[str, str]] = field(default_factory=set)
@@ -112,6 +116,11 @@ class Draft:
         if name not in self.forced:
             self.tell(name, why, value)
 
+    def tell_loss(self, field: str, name: str, why: str = "dropped") -> None:
+        """Note that something in `field` was dropped, if it was the caller who had sent it."""
+        if field in self.asked and field not in self.forced:
+            self.tell(name, why)
+
     def clamp(self, name: str, value: float) -> None:
         """Set a bounded value; at the end each field is told once, with the value it had before the first bound."""
         before = self.fields[name]
@@ -120,9 +129,9 @@ class Draft:
             self.fields[name] = value
 
     def tell_clamped(self) -> None:
-        """Note every field that ended at another value than it had before it was bounded."""
+        """Note every field that ended at another value than it had before it was bounded, unless it was asked for."""
         for name, before in self.clamped.items():
-            if name in self.fields and self.fields[name] != before:
+            if name in self.fields and self.fields[name] not in (before, self.asked.get(name)):
                 self.tell_change(name, f"clamped from {_plain(before)}", self.fields[name])
 
 

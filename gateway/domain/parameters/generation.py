@@ -24,6 +24,8 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """What SD.Next takes for an absent field, filled in so that the price is known (sizes: see `sizes`)."""
 
+AUTOMATIC = "automatic"
+OWN_VAE = "Automatic"
 _SAME_SAMPLER = frozenset({"", folded(SAME), "use same sampler", "none"})
 _OWN_VAE = frozenset({"", "automatic", "default"})
 
@@ -46,15 +48,19 @@ def choose_sampler(draft: Draft) -> None:
     fields["sampler_name"] = choice.name
     if choice.name != asked:
         draft.tell_change("sampler_name", f"resolved from {asked}", choice.name)
-    word = fields.pop("schedulers_sigma", "")
+    word, source = fields.pop("schedulers_sigma", ""), "schedulers_sigma"
     if choice.schedule and "schedulers_sigma" not in draft.forced:
-        word = choice.schedule  # a schedule in the name wins over `scheduler`, as in A1111
+        word, source = choice.schedule, "sampler_name"  # as in A1111: a schedule in the name wins over `scheduler`
     schedule = resolve_schedule(word)
     if schedule and can_do(choice.name, schedule, catalogue):
         fields["schedulers_sigma"] = schedule
         draft.things.add((f"samplers {schedule}", choice.name))
-    elif schedule is None or schedule:
-        draft.tell(f"scheduler {word}", "dropped")
+    elif word:
+        fields["scheduler"] = (
+            AUTOMATIC  # never sent, but it keeps a default of the key away when the echo is sent again
+        )
+        if schedule != "":
+            draft.tell_loss(source, f"scheduler {word}")
     if choice.name != DEFAULT:
         draft.things.add(("samplers", choice.name))
 
@@ -66,7 +72,7 @@ def choose_hires_sampler(draft: Draft) -> None:
         return
     choice = resolve_sampler(asked, draft.context.catalogue)
     if choice is None:
-        draft.tell("hr_sampler_name", "dropped")
+        draft.tell_loss("hr_sampler_name", "hr_sampler_name")
         return
     draft.fields["hr_sampler_name"] = choice.name
     if choice.name != asked:
@@ -122,7 +128,11 @@ def resolve_prompts(draft: Draft) -> None:
 def resolved_text(draft: Draft, field: str, text: str) -> str:
     """One prompt text with its tags resolved; its LoRAs are noted in the draft."""
     context = draft.context
-    clean, loras = resolve_tags(text, field, context.catalogue, context.grants, draft.tell)
+
+    def tell(tag: str) -> None:
+        draft.tell_loss(field, tag)
+
+    clean, loras = resolve_tags(text, field, context.catalogue, context.grants, tell)
     draft.loras.update({lora.name: lora for lora in loras})
     return clean
 
@@ -132,6 +142,8 @@ def resolve_settings(draft: Draft) -> None:
     settings = draft.fields.pop("override_settings", None)
     asked = settings.get("sd_vae", "") if settings else ""
     if folded(asked) in _OWN_VAE:
+        if asked:
+            draft.fields["override_settings"] = {"sd_vae": OWN_VAE}
         return
     catalogue = draft.context.catalogue
     name = "None" if folded(asked) == "none" else catalogue.spelling("vaes", asked)
@@ -139,7 +151,7 @@ def resolve_settings(draft: Draft) -> None:
         plain = folded(without_suffix(asked))
         name = next((vae for vae in catalogue.listed("vaes") if folded(without_suffix(vae)) == plain), None)
     if name is None:
-        draft.tell("sd_vae", "dropped: unknown")
+        draft.tell_loss("override_settings", "sd_vae", "dropped: unknown")
         return
     draft.fields["override_settings"] = {"sd_vae": name}
     if name != "None":
@@ -156,7 +168,7 @@ def resolve_names(draft: Draft) -> None:
         return
     known = [draft.context.catalogue.spelling("styles", s) for s in styles if isinstance(s, str)]
     if not draft.context.operator.allow_styles or None in known or len(known) < len(styles):
-        draft.tell("styles", "dropped")
+        draft.tell_loss("styles", "styles")
         return
     draft.fields["styles"] = known
     draft.things.update(("styles", str(style)) for style in known)

@@ -49,10 +49,8 @@ TABLES: Mapping[Operation, Table] = {
 """The policy of each operation."""
 
 
-def layered(
-    operation: Operation, raws: Mapping[str, msgspec.Raw], context: ShapingContext
-) -> tuple[Draft, dict[str, Any]]:
-    """The draft after step 2 of shaping, and what the caller had asked, in the same vocabulary."""
+def layered(operation: Operation, raws: Mapping[str, msgspec.Raw], context: ShapingContext) -> Draft:
+    """The draft after step 2 of shaping."""
     table, told = TABLES[operation], list[str]()
     asked = canonical(typed_fields(raws, table, told), told)
     overrides = context.overrides
@@ -64,7 +62,7 @@ def layered(
     forced = _layer(overrides.force, table) if overrides.force else {}
     fields = laid_over(below, fields) if below else fields
     fields = laid_over(fields, forced) if forced else fields
-    return Draft(operation, context, fields, frozenset(forced), told), asked
+    return Draft(operation, context, dict(fields), asked, frozenset(forced), told)
 
 
 def canonical(fields: Mapping[str, Any], told: list[str]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def check_networks(draft: Draft) -> None:
         if raw is None or bytes(memoryview(raw)[:3]).replace(b" ", b"") in (b"[]", b"{}"):
             continue
         if not is_allowed:
-            draft.tell(name, "dropped")
+            draft.tell_loss(name, name)
         elif is_list:
             items = raw_items(raw, name)
             if len(items) > _MOST_UNITS:
@@ -98,7 +98,7 @@ def _rebuilt(draft: Draft, raw: msgspec.Raw, field: str, form: _Form) -> dict[st
     for name, part in parts.items():
         row, path = form.table.get(name), f"{field}.{shown(name)}"
         if row is None:
-            draft.tell(path, "dropped")
+            draft.tell_loss(field.partition("[")[0], path)
         elif bytes(memoryview(part)[:4]) == b"null":
             continue
         elif name in form.picture_lists:

@@ -96,4 +96,4 @@ class _Arguments:
             return picture(self._draft, msgspec.Raw(msgspec.json.encode(value)), self._field)[0]
         if _NOWHERE.match(value):
             raise InvalidRequest(f"{self._field} may not hold a URL or a path.", self._field)
-        return resolved_text(self._draft, self._field, value) if "<" in value else value
+        return resolved_text(self._draft, self._field.partition(".")[0], value) if "<" in value else value

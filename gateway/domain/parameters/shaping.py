@@ -6,8 +6,7 @@ pictures, hires and upscalers, prompt tags, caps. Whatever the bytes, only the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from gateway.domain.catalogue.merged import SAFE_LORA
 from gateway.domain.errors import NeverRunnable
@@ -39,6 +38,29 @@ from gateway.domain.parameters.sizes import (
 from gateway.domain.parameters.upscaling import cap_target, check_image, choose_upscalers, set_target, target_size
 from gateway.domain.pricing import Price, price_of_generation, price_of_upscale
 
+_MOST_TOLD = 40
+_MOST_ROUNDS = 40
+
+
+def settle_bounds(draft: Draft) -> None:
+    """The key's bounds and the plan's caps, until they leave the values alone; where they disagree the caps win."""
+    _settle(draft, (bound_by_key, cap_steps, cap_images, cap_sizes))
+
+
+def settle_upscale(draft: Draft) -> None:
+    """The same for an upscale."""
+    _settle(draft, (bound_by_key, cap_target))
+
+
+def _settle(draft: Draft, steps: tuple[Callable[[Draft], None], ...]) -> None:
+    for _ in range(_MOST_ROUNDS):
+        before = dict(draft.fields)
+        for step in steps:
+            step(draft)
+        if draft.fields == before:
+            return
+
+
 _GENERATION: tuple[Callable[[Draft], None], ...] = (
     fill_defaults,
     resolve_settings,
@@ -54,15 +76,18 @@ _GENERATION: tuple[Callable[[Draft], None], ...] = (
     set_resize_upscaler,
     resolve_prompts,
     check_networks,
-    bound_by_key,
-    cap_steps,
-    cap_images,
-    cap_sizes,
+    settle_bounds,
 )
-_UPSCALE: tuple[Callable[[Draft], None], ...] = (check_image, choose_upscalers, set_target, bound_by_key, cap_target)
+_UPSCALE: tuple[Callable[[Draft], None], ...] = (check_image, choose_upscalers, set_target, settle_upscale)
 
-_MOST_TOLD = 40
-_WORDS = {"loras": "LoRA", "samplers": "sampler", "upscalers": "upscaler", "vaes": "VAE", "detailers": "detailer"}
+_WORDS = {
+    "loras": "LoRA",
+    "samplers": "sampler",
+    "upscalers": "upscaler",
+    "vaes": "VAE",
+    "txt2img": "script",
+    "img2img": "script",
+}
 
 
 def shape(operation: Operation, body: bytes, context: ShapingContext) -> Shaped:
@@ -71,12 +96,12 @@ def shape(operation: Operation, body: bytes, context: ShapingContext) -> Shaped:
     Errors: `InvalidRequest` naming the field, `UnknownModel`, `NotGranted`, `Forbidden`, `SamplerNotFound`,
     `BodyTooLarge`, `NeverRunnable`.
     """
-    draft, asked = layered(operation, read_body(body, context.caps.body_bytes), context)
+    draft = layered(operation, read_body(body, context.caps.body_bytes), context)
     task_id = draft.fields.pop("force_task_id", "")
     for stage in _UPSCALE if operation is Operation.UPSCALE else _GENERATION:
         stage(draft)
     draft.tell_clamped()
-    _tell_overrides(draft, asked)
+    _tell_overrides(draft)
     price, expected = _price(draft)
     loras = tuple(draft.loras.values())
     return Shaped(
@@ -101,8 +126,9 @@ def _bounded(told: list[str]) -> tuple[str, ...]:
     return (*unique[:_MOST_TOLD], f"{len(unique) - _MOST_TOLD} more (adjusted)")
 
 
-def _tell_overrides(draft: Draft, asked: Mapping[str, Any]) -> None:
+def _tell_overrides(draft: Draft) -> None:
     """What the key's overrides changed is told by its outcome, so a request that already has it is told nothing."""
+    asked = draft.asked
     for name in sorted(draft.forced & draft.fields.keys()):
         value = draft.fields[name]
         if value != asked.get(name):

@@ -20,7 +20,7 @@ GRID = 8
 _A1111_HIRES_SCALE, _A1111_HIRES_STRENGTH = 2.0, 0.75
 _HIRES_FIELDS = (
     "hr_force", "hr_scale", "hr_resize_mode", "hr_resize_x", "hr_resize_y", "hr_resize_context", "hr_upscaler",
-    "hr_second_pass_steps", "hr_denoising_strength", "hr_refiner_start", "hr_sampler_name", "enable_hr",
+    "hr_second_pass_steps", "hr_denoising_strength", "hr_refiner_start", "hr_sampler_name",
 )  # fmt: skip
 _LIBRARY_HIRES = "Resize Lanczos"
 _USUAL_HIRES = ("Latent Nearest", "Latent Bilinear", _LIBRARY_HIRES, "Resize Bicubic", "Latent")
@@ -85,7 +85,7 @@ def set_hires(draft: Draft) -> None:
     if not fields.get("enable_hr"):
         for name in _HIRES_FIELDS:
             fields.pop(name, None)
-        return
+        return  # `enable_hr` itself stays: it may be false over a default of the key
     is_native = bool(fields.get("hr_resize_mode"))
     fields["hr_resize_mode"] = fields.get("hr_resize_mode") or 1
     _set_hires_target(draft)
@@ -148,7 +148,7 @@ def cap_sizes(draft: Draft) -> None:
     cap = draft.context.caps.generated_pixels
     first = worked_size(draft)
     if first[0] * first[1] > cap:
-        capped = shrunk(first, cap)
+        capped = _other_shrunk(draft, first, cap) or shrunk(first, cap)
         for name, value in zip(("width", "height"), capped, strict=True):
             draft.clamp(name, value)
         if draft.operation is Operation.IMG2IMG:
@@ -172,6 +172,18 @@ def _cap_hires(draft: Draft, cap: int) -> None:
     for name, value in zip(("hr_resize_x", "hr_resize_y"), allowed, strict=True):
         if name in fields:
             draft.clamp(name, value)
+
+
+def _other_shrunk(draft: Draft, size: tuple[int, int], pixels: int) -> tuple[int, int] | None:
+    """Of two sides a forced one keeps its length, the other gives way; None when that does not do."""
+    width, height = size
+    if ("width" in draft.forced) == ("height" in draft.forced):
+        return None
+    if "width" in draft.forced:
+        height = _down(pixels / width)
+    else:
+        width = _down(pixels / height)
+    return (width, height) if min(width, height) >= SMALLEST_SIDE else None
 
 
 def shrunk(size: tuple[int, int], pixels: int) -> tuple[int, int]:
