@@ -10,7 +10,8 @@ leave             everything back, the record closed; then the answer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from gateway.domain.errors import AttemptFailed, BackendLacks, GenerationFailed, NoCapacity
 from gateway.domain.jobs import Operation
@@ -23,6 +24,7 @@ from gateway.flow.ids import new_id
 from gateway.flow.job import Job, Timing
 from gateway.flow.leave import Exit
 from gateway.flow.snapshot import CurrentCatalogue
+from gateway.flow.turnstile import Turnstile
 from gateway.ports import JobStore, Log, RateState
 
 MAX_ATTEMPTS = 2
@@ -64,21 +66,24 @@ class Gateway:
     current: CurrentCatalogue
     operator: OperatorPolicy
     log: Log
+    turnstile: Turnstile = field(default_factory=Turnstile)
 
     async def serve(self, call: Call) -> Served:
         """The pictures that were asked for. Raises any GatewayError; then nothing is held and nothing is charged."""
-        for _ in range(LOOKUPS):
-            caller = await self.authenticator.authenticate(call.credential)
-            shaped = shape(call.operation, call.body, self._context(caller))
-            job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
-            try:
-                return await self._run(job, caller, shaped)
-            except KeysChanged as changed:
-                self.epoch.current = changed.epoch
+        async with self.turnstile.turn() as turn_over:
+            for _ in range(LOOKUPS):
+                caller = await self.authenticator.authenticate(call.credential)
+                shaped = shape(call.operation, call.body, self._context(caller))
+                job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
+                try:
+                    return await self._run(job, caller, shaped, turn_over)
+                except KeysChanged as changed:
+                    self.epoch.current = changed.epoch
         raise NoCapacity("The keys are being changed right now. Try again in a moment.", 1.0)
 
-    async def _run(self, job: Job, caller: Caller, shaped: Shaped) -> Served:
+    async def _run(self, job: Job, caller: Caller, shaped: Shaped, turn_over: Callable[[], None]) -> Served:
         async with job.entered(self.entrance.enter, self.epoch.current):
+            turn_over()
             attempt = await self._attempt(job, shaped)
             job.delivered(attempt)
         return Served(
