@@ -157,19 +157,30 @@ def no_registry_and_no_path_of_one_machine(file: File) -> list[str]:
 
 
 def a_test_never_sleeps(file: File) -> list[str]:
-    """No pause but in virtual time; `asyncio.sleep(0)` only lets others run."""
+    """No pause but in virtual time; `asyncio.sleep(0)` only lets others run.
+
+    A test is in virtual time by its own decorator or the module's `pytestmark`, a helper if anything in its file is.
+    """
     if not file.is_python_in("tests") or file.path in MAY_PAUSE:
         return []
-    virtual = re.search(r"pytest\.mark\.virtual_time|VirtualTimeLoop", file.text) is not None
+    marks = [ast.unparse(node) for node in file.tree.body if isinstance(node, ast.Assign)]
+    whole = any("virtual_time" in mark for mark in marks if mark.startswith("pytestmark"))
     found = []
-    for node in ast.walk(file.tree):
-        if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("sleep"):
-            continue
-        yields = bool(node.args) and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0
-        is_asyncio = ast.unparse(node.func) == "asyncio.sleep"
-        if not (is_asyncio and (virtual or yields)):
-            found.append(f"{file.path}:{node.lineno}: {ast.unparse(node)}")
+    for part in file.tree.body:
+        is_test = getattr(part, "name", "").startswith("test_")
+        around = "".join(map(ast.unparse, getattr(part, "decorator_list", []))) if is_test else file.text
+        virtual = whole or re.search(r"virtual_time|VirtualTimeLoop", around) is not None
+        pauses = [node for node in ast.walk(part) if isinstance(node, ast.Call) and _pauses(node, virtual)]
+        found += [f"{file.path}:{node.lineno}: {ast.unparse(node)}" for node in pauses]
     return found
+
+
+def _pauses(call: ast.Call, virtual: bool) -> bool:
+    name = ast.unparse(call.func)
+    if name != "asyncio.sleep":
+        return name.rpartition(".")[2] == "sleep"
+    only_yields = bool(call.args) and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0
+    return not virtual and not only_yields
 
 
 def a_test_replaces_nothing_of_ours(file: File) -> list[str]:
@@ -236,7 +247,12 @@ LUA = "-- purpose: x\n-- KEYS[1] a\n-- ARGV[1] b (ms)\n-- returns c\n-- oracle: 
         (a_test_never_sleeps, "tests/test_a.py", "import time\ntime.sleep(1)"),
         (a_test_never_sleeps, "tests/test_a.py", "from time import sleep\nsleep(0)"),
         (a_test_never_sleeps, "tests/test_a.py", "async def f():\n    await asyncio.sleep(0.1)"),
-        (a_test_never_sleeps, "tests/test_a.py", "# pytest.mark.virtual_time\nimport time\ntime.sleep(1)"),
+        (a_test_never_sleeps, "tests/test_a.py", "pytestmark = mark.virtual_time\ndef f():\n    time.sleep(1)"),
+        (
+            a_test_never_sleeps,
+            "tests/test_a.py",
+            "@mark.virtual_time\ndef f(): ...\ndef test_b():\n    asyncio.sleep(1)",
+        ),
         (a_test_replaces_nothing_of_ours, "tests/test_a.py", "from unittest import mock"),
         (a_test_replaces_nothing_of_ours, "tests/test_a.py", "from unittest.mock import AsyncMock"),
         (a_test_replaces_nothing_of_ours, "tests/test_a.py", "monkeypatch.setattr('gateway~.flow.serve.x', 1)"),
@@ -262,6 +278,8 @@ def test_a_planted_violation_is_reported(rule, path, text):
         (no_registry_and_no_path_of_one_machine, "a.md", "src/work/list and a/root/b"),
         (a_test_never_sleeps, "tests/test_a.py", "async def f():\n    await asyncio.sleep(0)"),
         (a_test_never_sleeps, "tests/test_a.py", "pytestmark = pytest.mark.virtual_time\nasyncio.sleep(9)"),
+        (a_test_never_sleeps, "tests/test_a.py", "@mark.virtual_time\ndef test_b():\n    asyncio.sleep(9)"),
+        (a_test_never_sleeps, "tests/test_a.py", "def f():\n    asyncio.sleep(9)\n@virtual_time\ndef test_b(): f()"),
         (the_name_of_a_test_is_a_sentence, "tests/test_a.py", "def test_a_restart_is_quick():\n    pass"),
     ],
 )

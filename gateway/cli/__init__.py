@@ -7,6 +7,8 @@ inside the commands.
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -28,7 +30,7 @@ def build() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,  # they would print local variables, keys among them
     )
-    commands.callback()(_version_option)
+    commands.callback()(_about)
     commands.command()(serve)
     commands.command()(demo)
     commands.command()(sim_backend)
@@ -53,5 +55,15 @@ def main() -> None:
         sys.exit(1)
 
 
-def _version_option() -> None:
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("sdnext-gateway"))
+        raise typer.Exit
+
+
+def _about(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """A multi-tenant, API-compatible gateway in front of a pool of SD.Next servers."""

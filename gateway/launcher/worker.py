@@ -3,18 +3,21 @@
 On SIGTERM: (1) for `drain_delay_s` it goes on accepting while the application knows (`app.state.is_draining`, so that
 `/readyz` is 503) and every answer carries `Connection: close`; (2) it stops listening; (3) running calls go on for up
 to `grace_s`; (4) those left are cancelled and answered 503; exit status 0. Each SIGINT goes on to the next of these
-steps at once. The application may end the process itself, with status 1: `app.state.end_process(reason)`.
+steps at once. A signal before it serves cancels its start. The application may end the process itself, with status 1:
+`app.state.end_process(reason)`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import FrameType
 from typing import Any
@@ -43,7 +46,8 @@ def run_worker(settings: Settings, listener: socket.socket, parent: int | None =
     module, _, factory = settings.app.partition(":")
     application = getattr(importlib.import_module(module), factory)(settings)
     server = WorkerServer(application, settings, parent)
-    server.run(sockets=[listener])
+    with contextlib.suppress(asyncio.CancelledError):  # a start that a signal ended
+        server.run(sockets=[listener])
     return server.status
 
 
@@ -57,9 +61,26 @@ class Gate:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass the call on. When it is cancelled because the grace is over and nothing was sent, answer 503."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        else:
             await self._application(scope, receive, send)
-            return
+
+    async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
+        async def send_on(message: Message) -> None:
+            # A start that we end ourselves is no failure to report.
+            if not (message["type"] == "lifespan.startup.failed" and self.is_draining):
+                await send(message)
+
+        try:
+            await self._application(scope, receive, send_on)
+        except asyncio.CancelledError:
+            if not self.is_draining:
+                raise
+
+    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         has_begun = False
 
         async def send_on(message: Message) -> None:
@@ -91,6 +112,7 @@ class WorkerServer(uvicorn.Server):
         self._settings = settings
         self._parent = parent
         self._listen_until: float | None = None
+        self._cancel_start: Callable[[], object] | None = None
         super().__init__(
             uvicorn.Config(
                 self._gate,
@@ -123,11 +145,21 @@ class WorkerServer(uvicorn.Server):
         elif sig == signal.SIGINT:
             self._gate.is_over = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application and serve; CancelledError when a signal comes first."""
+        starting, loop = asyncio.current_task(), asyncio.get_running_loop()
+        if starting is None or self._listen_until is not None:
+            raise asyncio.CancelledError
+        # A signal handler runs between two steps of the loop and must wake it.
+        self._cancel_start = lambda: loop.call_soon_threadsafe(starting.cancel)
+        await super().startup(sockets)
+        self._cancel_start = None
+
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop listening now; asked ten times a second."""
         if self._parent is not None and os.getppid() != self._parent:
             self._begin_drain(delay_s=0.0)
-        if self._listen_until is not None and asyncio.get_running_loop().time() >= self._listen_until:
+        if self._listen_until is not None and time.monotonic() >= self._listen_until:
             return True
         return await super().on_tick(counter)
 
@@ -151,17 +183,14 @@ class WorkerServer(uvicorn.Server):
     def _begin_drain(self, delay_s: float) -> None:
         if self._listen_until is None:
             self._state.is_draining = self._gate.is_draining = True
-            # A signal may come before the loop runs; then there is nobody to wait for.
-            self._listen_until = self._now() + delay_s if self.started else 0.0
-            self.should_exit = not self.started
-
-    def _now(self) -> float:
-        return asyncio.get_event_loop().time()
+            self._listen_until = time.monotonic() + delay_s
+            if self._cancel_start is not None:
+                self._cancel_start()
 
     async def _calls_ended(self, within_s: float) -> None:
-        until = self._now() + within_s
+        until = time.monotonic() + within_s
         while self.server_state.connections or self.server_state.tasks:
-            if self._gate.is_over or self._now() >= until:
+            if self._gate.is_over or time.monotonic() >= until:
                 return
             await asyncio.sleep(_LOOK_EVERY_S)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -32,6 +33,11 @@ def test_wrong_settings_are_told_in_plain_lines_with_status_1(command):
     assert first == "gateway: The configuration cannot be used:"
     assert [problem.split()[1] for problem in problems] == ["first_key", "prot"]
     assert "hunter2" not in told.stderr
+
+
+def test_the_version_is_that_of_the_installed_package():
+    told = run("--version")
+    assert (told.returncode, told.stdout.strip()) == (0, importlib.metadata.version("sdnext-gateway"))
 
 
 def test_without_a_command_the_help_is_shown():

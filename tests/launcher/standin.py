@@ -64,5 +64,18 @@ def create_app_whose_start_fails(settings: Settings) -> Starlette:
     return Starlette(lifespan=lifespan)
 
 
+def create_app_whose_start_takes_for_ever(settings: Settings) -> Starlette:
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        print("starting", flush=True)  # noqa: T201
+        try:
+            await asyncio.Event().wait()
+            yield
+        finally:
+            print("given up in order", flush=True)  # noqa: T201
+
+    return Starlette(lifespan=lifespan)
+
+
 def create_app_that_cannot_start(settings: Settings) -> Starlette:
     raise RuntimeError("it cannot start")

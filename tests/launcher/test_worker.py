@@ -145,6 +145,15 @@ def test_an_application_whose_start_fails_ends_the_process_with_the_reason(serve
     assert "RuntimeError: the store is not there" in gateway.output
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_it_serves_ends_its_start_in_order_with_status_0(number, serve):
+    gateway = serve(app="tests.launcher.standin:create_app_whose_start_takes_for_ever")
+    wait_until(lambda: "starting" in gateway.output, "the start has begun")
+    gateway.process.send_signal(number)
+    assert gateway.ended() == 0
+    assert gateway.output == "starting\ngiven up in order\n"
+
+
 def test_it_ends_when_its_launcher_is_gone_also_where_the_system_does_not_see_to_it(tmp_path):
     code = (
         "from gateway.launcher.listening import listen\n"
@@ -162,19 +171,19 @@ def test_it_ends_when_its_launcher_is_gone_also_where_the_system_does_not_see_to
 # --- the gate alone -----------------------------------------------------------------------------
 
 
-async def call(gate, sent):
+async def call(gate, sent, kind):
     async def receive():
         raise AssertionError("nothing is received here")
 
     async def send(message):
         sent.append(message)
 
-    await gate({"type": "http"}, receive, send)
+    await gate({"type": kind}, receive, send)
 
 
-async def cancelled(gate, sent):
+async def cancelled(gate, sent, kind="http"):
     """Cancel a call once the application waits; the exception that came out, None if an answer did."""
-    waiting = asyncio.ensure_future(call(gate, sent))
+    waiting = asyncio.ensure_future(call(gate, sent, kind))
     await asyncio.sleep(0)
     waiting.cancel()
     (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
@@ -190,6 +199,14 @@ async def begin_and_wait_for_ever(scope, receive, send):
     await asyncio.Event().wait()
 
 
+async def fail_when_cancelled(scope, receive, send):
+    try:
+        await asyncio.Event().wait()
+    except BaseException:
+        await send({"type": "lifespan.startup.failed", "message": "what Starlette does"})
+        raise
+
+
 async def test_a_cancellation_that_is_not_the_end_of_grace_is_passed_on():
     sent = []
     assert isinstance(await cancelled(Gate(wait_for_ever), sent), asyncio.CancelledError)
@@ -203,7 +220,20 @@ async def test_an_answer_that_has_begun_is_never_answered_twice():
     assert [message["type"] for message in sent] == ["http.response.start"]
 
 
-async def test_what_is_no_call_passes_untouched():
+async def test_a_start_that_is_cancelled_by_us_is_not_reported_as_failed():
+    gate, sent = Gate(fail_when_cancelled), []
+    gate.is_draining = True
+    assert await cancelled(gate, sent, "lifespan") is None
+    assert sent == []
+
+
+async def test_a_start_that_is_cancelled_otherwise_is_reported():
+    gate, sent = Gate(fail_when_cancelled), []
+    assert isinstance(await cancelled(gate, sent, "lifespan"), asyncio.CancelledError)
+    assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
+
+
+async def test_what_is_neither_call_nor_life_passes_untouched():
     seen = []
 
     async def application(*everything):
@@ -211,5 +241,5 @@ async def test_what_is_no_call_passes_untouched():
 
     gate = Gate(application)
     gate.is_draining = True
-    await gate({"type": "lifespan"}, "receive", "send")
-    assert seen == [({"type": "lifespan"}, "receive", "send")]
+    await gate({"type": "websocket"}, "receive", "send")
+    assert seen == [({"type": "websocket"}, "receive", "send")]
