@@ -16,7 +16,7 @@ from gateway.domain.parameters import Shaped
 from gateway.domain.scheduling import Ticket
 from gateway.flow.dispatch import ticket_bytes
 from gateway.flow.enter import quotas_of, rates_of
-from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Abandoned, Attempt
+from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Abandoned, Attempt, LeftAtWork
 from gateway.flow.held import HeldJob
 from gateway.flow.ids import new_id
 from gateway.flow.leave import Exit
@@ -132,7 +132,7 @@ class Job:
                 loaded=self.loaded,
                 images=images,
                 gpu_seconds=gpu_s,
-                is_abandoned=self._is_abandoned,
+                is_abandoned=self._is_abandoned or isinstance(error, LeftAtWork),
             )
         )
         self._log.call(

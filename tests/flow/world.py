@@ -292,15 +292,13 @@ class World:
     async def settle(self, within_s: float = 30.0) -> dict[str, object]:
         """What is still held `within_s` seconds from now at the latest, sooner if nothing is."""
         deadline = now() + within_s
-        while self.holdings() != NOTHING_HELD and now() < deadline:
+        while self.holdings() != NOTHING_HELD and now() < deadline:  # noqa: ASYNC110 - as in `until`
             await asyncio.sleep(0.1)
         return self.holdings()
 
     async def records(self) -> list[Record]:
         """The ledger, once the outbox is empty."""
-        async with asyncio.timeout(60):
-            while self.store.outbox:
-                await asyncio.sleep(0.1)
+        await until(lambda: not self.store.outbox)
         return list(self.ledger.records.values())
 
     async def outcomes(self) -> list[tuple[Outcome, str]]:
