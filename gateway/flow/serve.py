@@ -68,17 +68,19 @@ class Gateway:
     async def serve(self, call: Call) -> Served:
         """The pictures that were asked for. Raises any GatewayError; then nothing is held and nothing is charged."""
         for _ in range(LOOKUPS):
+            # Before the look-up: what it finds may be older than an epoch that comes while it is under way.
+            epoch = self.epoch.current
             caller = await self.authenticator.authenticate(call.credential)
             shaped = shape(call.operation, call.body, self._context(caller))
             job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
             try:
-                return await self._run(job, caller, shaped)
+                return await self._run(job, shaped, epoch)
             except KeysChanged as changed:
                 self.epoch.current = changed.epoch
         raise NoCapacity("The keys are being changed right now. Try again in a moment.", 1.0)
 
-    async def _run(self, job: Job, caller: Caller, shaped: Shaped) -> Served:
-        async with job.entered(self.entrance.enter, self.epoch.current):
+    async def _run(self, job: Job, shaped: Shaped, epoch: str) -> Served:
+        async with job.entered(self.entrance.enter, epoch):
             attempt = await self._attempt(job, shaped)
             job.delivered(attempt)
         return Served(
@@ -87,7 +89,7 @@ class Gateway:
             adjustments=(*shaped.adjustments, *attempt.adjustments),
             timing=job.timing,
             rate=job.rate,
-            caller=caller,
+            caller=job.caller,
         )
 
     async def _attempt(self, job: Job, shaped: Shaped) -> Attempt:
