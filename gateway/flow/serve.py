@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.domain.errors import AttemptFailed, BackendLacks, GenerationFailed, NoCapacity
+from gateway.domain.errors import AttemptFailed, BackendLacks, GatewayError, GenerationFailed, NoCapacity
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
 from gateway.domain.parameters import OperatorPolicy, Shaped, ShapingContext, shape
@@ -94,16 +94,22 @@ class Gateway:
 
     async def _attempt(self, job: Job, shaped: Shaped) -> Attempt:
         """A good answer, from a second backend if the first gave none."""
+        failed: GatewayError | None = None
         while True:
-            granted = await job.backend(within_s=job.caller.plan.max_wait_s)
+            try:
+                granted = await job.backend()
+            except NoCapacity as too_late:
+                raise (_gave_up(failed) if failed else too_late) from failed
             try:
                 return await self.forwarder.forward(shaped, granted)
-            except (AttemptFailed, BackendLacks) as failed:
+            except (AttemptFailed, BackendLacks) as failure:
+                failed = failure
                 job.failed_on(granted.backend, failed)
                 # Not after a time-out: the first backend may still be at it.
-                if isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or not job.could_run_on:
-                    raise GenerationFailed(f"The generation failed: {failed}") from failed
-                await job.ask_again(self.jobs)
+                is_last = isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or job.is_late
+                if is_last or not job.could_run_on:
+                    raise _gave_up(failed) from failed
+            await job.ask_again(self.jobs)
 
     def _context(self, caller: Caller) -> ShapingContext:
         if not self.current.catalogue.backends:
@@ -116,3 +122,7 @@ class Gateway:
             default_model=caller.default_model,
             operator=self.operator,
         )
+
+
+def _gave_up(failed: GatewayError) -> GenerationFailed:
+    return GenerationFailed(f"The generation failed: {failed}")
