@@ -182,7 +182,7 @@ def _assemble(
     )
     dispatcher = Dispatcher(stores.pool)
     pulse = Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
-    upkeep = Upkeep(client, stores.pool, stores.jobs)
+    upkeep = Upkeep(client, stores.pool, stores.jobs, held)
     watcher = Watcher(
         lambda: tuple(backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
     )

@@ -1,19 +1,20 @@
 """One attempt on one backend: send, wait, and find out whether the answer is what was asked.
 
 The slot is this job's until its POST has returned. A caller who leaves while the backend works has it interrupted,
-again
-every second (SD.Next ignores an interrupt while it loads a model, observed), and the slot is kept until it has stopped.
+again every second (SD.Next ignores an interrupt while it loads a model, observed), and the slot is kept until it has
+stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.domain.backends import Backend, BackendState
 from gateway.domain.catalogue import BackendInventory
-from gateway.domain.errors import AttemptFailed, BackendBroke, BackendTimedOut, BackendUnreachable, StoreUnavailable
+from gateway.domain.errors import AttemptFailed, BackendBroke, BackendTimedOut, StoreUnavailable
 from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
 from gateway.domain.replies import AttemptFailed as FailedAttempt
@@ -33,6 +34,10 @@ ASSUMED_S_PER_UPSCALED_MEGAPIXEL = 2.0
 
 class Abandoned(AttemptFailed):
     """The attempt was given up while the backend may still be at work: its slot is not free."""
+
+
+class LeftAtWork(asyncio.CancelledError):
+    """The call ended before the backend did, which could not be stopped: its slot is not free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,30 +113,43 @@ class Forwarder:
         return verdict
 
     async def _send(self, backend: Backend, shaped: Shaped, body: bytes) -> RawReply:
-        try:
-            async with asyncio.TaskGroup() as group:
-                post = group.create_task(
-                    self._client.generate(backend, shaped.operation, body, run_limit_s(shaped)), name="post"
-                )
-                try:
-                    return await asyncio.shield(post)
-                except asyncio.CancelledError:
-                    await self._interrupt_until_done(backend, post)
-                    raise
-        except* BackendTimedOut as failed:
-            raise Abandoned(str(failed.exceptions[0])) from None
-        except* (BackendUnreachable, BackendBroke) as failed:
-            await self._report(backend, BackendState.DOWN)
-            raise failed.exceptions[0] from None
-
-    async def _interrupt_until_done(self, backend: Backend, post: asyncio.Task[RawReply]) -> None:
-        """Only while our own POST is open there does that backend certainly run this job."""
-        while not post.done():
+        """The reply. Cancelled, it stops the backend first; LeftAtWork if that was cut short or gave no answer."""
+        async with asyncio.TaskGroup() as group:
+            post = group.create_task(self._post(backend, shaped, body), name="post")
             try:
-                await self._client.post(backend, "/sdapi/v1/interrupt", b"", INTERRUPT_TIMEOUT_S)
-            except AttemptFailed:
-                pass  # it cannot be told; its POST ends or times out all the same
-            await asyncio.wait([post], timeout=INTERRUPT_EVERY_S)
+                reply = await asyncio.shield(post)
+            except asyncio.CancelledError as left:
+                if not await self._is_stopped(backend, post):
+                    raise LeftAtWork from left
+                raise
+        match reply:
+            case BackendTimedOut():
+                raise Abandoned(str(reply))
+            case AttemptFailed():
+                await self._report(backend, BackendState.DOWN)
+                raise reply
+        return reply
+
+    async def _post(self, backend: Backend, shaped: Shaped, body: bytes) -> RawReply | AttemptFailed:
+        """Also a failure is an answer here, so that it can neither hide a cancellation nor be hidden by one."""
+        try:
+            return await self._client.generate(backend, shaped.operation, body, run_limit_s(shaped))
+        except AttemptFailed as failed:
+            return failed
+
+    async def _is_stopped(self, backend: Backend, post: asyncio.Task[RawReply | AttemptFailed]) -> bool:
+        """Interrupt until the POST has ended; False if it ended without the backend's word, or we are made to stop.
+
+        Only while our own POST is open there does that backend certainly run this job.
+        """
+        try:
+            while not post.done():
+                with suppress(AttemptFailed):  # it cannot be told; its POST ends or times out all the same
+                    await self._client.post(backend, "/sdapi/v1/interrupt", b"", INTERRUPT_TIMEOUT_S)
+                await asyncio.wait([post], timeout=INTERRUPT_EVERY_S)
+        except asyncio.CancelledError:
+            return False
+        return not isinstance(post.result(), BackendTimedOut | BackendBroke)
 
     async def _report(self, backend: Backend, state: BackendState) -> None:
         """Nobody is sent there until the watcher has seen it well again."""

@@ -16,7 +16,7 @@ from gateway.domain.parameters import Shaped
 from gateway.domain.scheduling import Ticket
 from gateway.flow.dispatch import ticket_bytes
 from gateway.flow.enter import quotas_of, rates_of
-from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Abandoned, Attempt
+from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Abandoned, Attempt, LeftAtWork
 from gateway.flow.held import HeldJob
 from gateway.flow.ids import new_id
 from gateway.flow.leave import Exit
@@ -69,14 +69,20 @@ class Job:
         finally:
             await _finish(self._leave(error))
 
-    async def backend(self, within_s: float) -> Granted:
-        """The backend to run on. Raises NoCapacity when the deadline passes first, counted from entering."""
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has passed: the plan's longest wait, counted from entering."""
+        return _now() >= self._entered_at + self.caller.plan.max_wait_s
+
+    async def backend(self) -> Granted:
+        """The backend to run on. Raises NoCapacity when the deadline passes first."""
+        wait_s = self.caller.plan.max_wait_s
         try:
-            async with asyncio.timeout_at(self._entered_at + within_s):
+            async with asyncio.timeout_at(self._entered_at + wait_s):
                 granted = await self._held.backend()
         except TimeoutError:
             raise NoCapacity(
-                f"No backend became free within {within_s:.0f} s. Try again a little later.", retry_after_s=10.0
+                f"No backend became free within {wait_s:.0f} s. Try again a little later.", retry_after_s=10.0
             ) from None
         self.timing.queue_s = _now() - self._entered_at - self.timing.swap_s - self.timing.generation_s
         self.attempts += 1
@@ -132,7 +138,7 @@ class Job:
                 loaded=self.loaded,
                 images=images,
                 gpu_seconds=gpu_s,
-                is_abandoned=self._is_abandoned,
+                is_abandoned=self._is_abandoned or isinstance(error, LeftAtWork),
             )
         )
         self._log.call(

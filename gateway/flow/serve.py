@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.domain.errors import AttemptFailed, BackendLacks, GenerationFailed, NoCapacity
+from gateway.domain.errors import AttemptFailed, BackendLacks, GatewayError, GenerationFailed, NoCapacity
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
 from gateway.domain.parameters import OperatorPolicy, Shaped, ShapingContext, shape
@@ -72,17 +72,19 @@ class Gateway:
         """The pictures that were asked for. Raises any GatewayError; then nothing is held and nothing is charged."""
         async with self.turnstile.turn() as turn_over:
             for _ in range(LOOKUPS):
+                # Before the look-up: what it finds may be older than an epoch that comes while it is under way.
+                epoch = self.epoch.current
                 caller = await self.authenticator.authenticate(call.credential)
                 shaped = shape(call.operation, call.body, self._context(caller))
                 job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
                 try:
-                    return await self._run(job, caller, shaped, turn_over)
+                    return await self._run(job, shaped, epoch, turn_over)
                 except KeysChanged as changed:
                     self.epoch.current = changed.epoch
         raise NoCapacity("The keys are being changed right now. Try again in a moment.", 1.0)
 
-    async def _run(self, job: Job, caller: Caller, shaped: Shaped, turn_over: Callable[[], None]) -> Served:
-        async with job.entered(self.entrance.enter, self.epoch.current):
+    async def _run(self, job: Job, shaped: Shaped, epoch: str, turn_over: Callable[[], None]) -> Served:
+        async with job.entered(self.entrance.enter, epoch):
             turn_over()
             attempt = await self._attempt(job, shaped)
             job.delivered(attempt)
@@ -92,21 +94,27 @@ class Gateway:
             adjustments=(*shaped.adjustments, *attempt.adjustments),
             timing=job.timing,
             rate=job.rate,
-            caller=caller,
+            caller=job.caller,
         )
 
     async def _attempt(self, job: Job, shaped: Shaped) -> Attempt:
         """A good answer, from a second backend if the first gave none."""
+        failed: GatewayError | None = None
         while True:
-            granted = await job.backend(within_s=job.caller.plan.max_wait_s)
+            try:
+                granted = await job.backend()
+            except NoCapacity as too_late:
+                raise (_gave_up(failed) if failed else too_late) from failed
             try:
                 return await self.forwarder.forward(shaped, granted)
-            except (AttemptFailed, BackendLacks) as failed:
+            except (AttemptFailed, BackendLacks) as failure:
+                failed = failure
                 job.failed_on(granted.backend, failed)
                 # Not after a time-out: the first backend may still be at it.
-                if isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or not job.could_run_on:
-                    raise GenerationFailed(f"The generation failed: {failed}") from failed
-                await job.ask_again(self.jobs)
+                is_last = isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or job.is_late
+                if is_last or not job.could_run_on:
+                    raise _gave_up(failed) from failed
+            await job.ask_again(self.jobs)
 
     def _context(self, caller: Caller) -> ShapingContext:
         if not self.current.catalogue.backends:
@@ -119,3 +127,7 @@ class Gateway:
             default_model=caller.default_model,
             operator=self.operator,
         )
+
+
+def _gave_up(failed: GatewayError) -> GenerationFailed:
+    return GenerationFailed(f"The generation failed: {failed}")

@@ -13,6 +13,7 @@ import msgspec
 from gateway.domain.backends import Backend
 from gateway.domain.errors import AttemptFailed
 from gateway.domain.jobs import Outcome
+from gateway.flow.held import HeldJobs
 from gateway.flow.ids import new_id
 from gateway.ports import BackendClient, JobStore, Leaving, PoolStore
 
@@ -32,10 +33,11 @@ OK = 200
 class Upkeep:
     """Brings a backend into the state the gateway relies on."""
 
-    def __init__(self, client: BackendClient, pool: PoolStore, jobs: JobStore) -> None:
+    def __init__(self, client: BackendClient, pool: PoolStore, jobs: JobStore, held: HeldJobs) -> None:
         self._client = client
         self._pool = pool
         self._jobs = jobs
+        self._held = held
 
     async def wrong_options(self, backend: Backend) -> dict[str, Any]:
         """The managed options that have another value there. Raises AttemptFailed."""
@@ -56,6 +58,13 @@ class Upkeep:
         if not wrong:
             return True
         job_id = f"upkeep-{new_id()}"
+        self._held.open(job_id)  # else the next heartbeat takes it for an orphan and gives the slot away
+        try:
+            return await self._set_under_slot(backend, job_id, wrong)
+        finally:
+            self._held.close(job_id)
+
+    async def _set_under_slot(self, backend: Backend, job_id: str, wrong: dict[str, Any]) -> bool:
         if not await self._pool.hold(new_id(), job_id, backend.name):
             return False
         try:

@@ -39,10 +39,14 @@ async def test_a_turn_can_be_over_before_its_block_is():
 
 async def test_a_call_that_fails_or_is_cancelled_lets_the_next_one_in_and_only_one():
     turnstile = Turnstile(1)
-    with pytest.raises(ValueError, match="broken"):
+
+    async def fails() -> None:
         async with turnstile.turn() as over:
             over()
             raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        await fails()
     async with turnstile.turn():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1), turnstile.turn():
