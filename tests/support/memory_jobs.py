@@ -148,7 +148,7 @@ class MemoryJobs:
         self, job_id: str, runnable_on: tuple[str, ...], ticket: bytes, loaded: str | None
     ) -> Granted | Queued | None:
         store, job = self._store, self._store.jobs.get(job_id)
-        if job is None or job.state != "running":
+        if job is None or job.state != "running" or job.tenant == UPKEEP:
             return None
         store.free_slot(job_id, job.backend, loaded)
         job.ticket, job.state = ticket, "moving"
@@ -324,7 +324,7 @@ class MemoryJobs:
             return
         store.answers[operation_id] = None
         store.states |= news.states
-        marks = {backend: slot.mark for backend, slot in store.slots.items()}
+        marks = {backend: slot.mark for backend, slot in store.slots.items() if slot.is_recovering}
         for backend in (backend for backend, mark in news.quiet.items() if marks.get(backend) == mark):
             del store.slots[backend]
         for backend, checkpoint in news.loaded.items():

@@ -143,7 +143,7 @@ class Actor:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.lists(steps, min_size=8, max_size=40))
 async def test_scripts_and_oracle_agree_on_any_history_of_several_processes(valkey, history):
