@@ -114,6 +114,18 @@ async def test_a_store_that_lost_its_data_asks_for_a_new_look_at_the_key_and_the
     assert isinstance(await p.jobs.enter(entry(answer.epoch)), Admitted)
 
 
+async def test_the_first_that_fits_of_very_many_backends_is_taken(world: World):
+    p = world.process("p")
+    names = tuple(f"backend {number}" for number in range(200))
+    epoch = await pool_up(p, *names, loaded="other")
+    await publish(p, loaded={names[171]: "m", names[16]: "m", names[199]: "m"}, states={names[16]: "down"})
+    asked = {"runnable_on": names, "max_concurrency": 9}
+    assert (await granted(p.jobs, entry(epoch, **asked))).backend == names[171]
+    assert (await granted(p.jobs, entry(epoch, **asked))).backend == names[199]
+    assert (await granted(p.jobs, entry(epoch, checkpoint="", **asked))).backend == names[0]
+    await queued(p.jobs, entry(epoch, **asked))
+
+
 # --- rate: exactly GCRA
 
 
