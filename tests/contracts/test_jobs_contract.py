@@ -362,3 +362,14 @@ async def test_a_process_that_beats_keeps_what_it_holds(world: World):
         world.fast_forward(8)
         await p.jobs.beat(1)
         assert (await q.jobs.beat(0)).reaped == 0
+
+
+async def test_a_dead_process_that_held_very_many_jobs_is_cleared_bit_by_bit(world: World):
+    dead, alive = world.process("dead"), world.process("alive")
+    epoch = await alive.jobs.epoch()
+    for _ in range(250):
+        await queued(dead.jobs, entry(epoch, max_queued=300))
+    world.fast_forward(11)
+    assert [(await alive.jobs.beat(0)).reaped for _ in range(3)] == [200, 50, 0]
+    assert len(await alive.outbox.read(1000)) == 250
+    assert (await queued(alive.jobs, entry(epoch))).position == 1

@@ -69,7 +69,7 @@ async def test_only_one_process_dispatches_until_its_lease_has_run_out(world: Wo
     assert await p.pool.poll(from_scratch=False) is not None
     world.fast_forward(2)
     assert await q.pool.poll(from_scratch=True) is None
-    world.fast_forward(2)
+    world.fast_forward(1.1)
     changes = await q.pool.poll(from_scratch=False)
     assert (changes.is_all, [job.job_id for job in changes.arrived]) == (True, [asked.job_id])
     assert await p.pool.poll(from_scratch=False) is None
