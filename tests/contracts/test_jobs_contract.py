@@ -132,12 +132,12 @@ async def test_the_first_that_fits_of_very_many_backends_is_taken(world: World):
 async def test_a_burst_fits_at_once_and_the_next_call_is_told_when_it_will(world: World):
     p = world.process("p")
     epoch = await p.jobs.epoch()
-    first, second, third = [await p.jobs.enter(entry(epoch, rates=(rate(60, 2),))) for _ in range(3)]
-    assert (first.rate, second.rate.remaining) == (RateState(1, 1.0), 0)
+    first, second, third = [await p.jobs.enter(entry(epoch, rates=(rate(6, 2),))) for _ in range(3)]
+    assert (first.rate, second.rate.remaining) == (RateState(1, 10.0), 0)
     elapsed = second.place.at - first.place.at
-    assert second.rate.reset_s == pytest.approx(2.0 - elapsed, abs=2e-6)
+    assert second.rate.reset_s == pytest.approx(20.0 - elapsed, abs=2e-6)
     assert (third.limit, third.which) == ("rate", "t:t")
-    assert third.at + third.retry_after_s == pytest.approx(first.place.at + 1.0, abs=2e-6)
+    assert third.at + third.retry_after_s == pytest.approx(first.place.at + 10.0, abs=2e-6)
 
 
 async def test_a_call_fits_again_after_exactly_the_time_that_was_told(world: World):
@@ -155,7 +155,7 @@ async def test_a_call_fits_again_after_exactly_the_time_that_was_told(world: Wor
 async def test_a_refusal_by_the_second_rate_takes_nothing_of_the_first(world: World):
     p = world.process("p")
     epoch = await p.jobs.epoch()
-    tight, wide = rate(60, 1, "key"), rate(60, 3, "tenant")
+    tight, wide = rate(6, 1, "key"), rate(60, 3, "tenant")
     await p.jobs.enter(entry(epoch, rates=(tight,)))
     assert (await p.jobs.enter(entry(epoch, rates=(wide, tight)))).which == "key"
     assert (await p.jobs.enter(entry(epoch, rates=(wide,)))).rate == RateState(2, 1.0)

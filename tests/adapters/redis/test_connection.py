@@ -14,13 +14,13 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Admitted, RateState
 from tests.contracts.job_worlds import entry, queued, rate
 
-LIMITS = (rate(60, 5),)
+LIMITS = (rate(6, 5),)
 
 
 @pytest.fixture
 async def slow(proxy):
-    """A process behind the proxy that gives up on an answer after 0.2 s, and its connection."""
-    connection = Connection(proxy.url, "test", timeout_s=0.2)
+    """A process behind the proxy that gives up on an answer after 0.5 s, and its connection."""
+    connection = Connection(proxy.url, "test", timeout_s=0.5)
     yield connection
     await connection.close()
 
@@ -29,7 +29,7 @@ def admissions(valkey) -> tuple[int, int]:
     """How many jobs are outstanding, and how many tokens of the rate were taken."""
     taken = int(valkey.client.get("{test}:rate:t:t") or 0)
     whole, micro = valkey.client.time()
-    return valkey.client.scard("{test}:out:t"), -(-(taken - whole * 1_000_000 - micro) // 1_000_000)
+    return valkey.client.scard("{test}:out:t"), -(-(taken - whole * 1_000_000 - micro) // 10_000_000)
 
 
 async def test_an_enter_whose_answer_came_too_late_is_sent_again_and_admits_once(valkey, proxy, slow):
@@ -40,7 +40,7 @@ async def test_an_enter_whose_answer_came_too_late_is_sent_again_and_admits_once
     proxy.hold_next_answer = True
     answer = await jobs.enter(entry(epoch, rates=LIMITS))
     assert isinstance(answer, Admitted)
-    assert answer.rate == RateState(4, 1.0)
+    assert answer.rate == RateState(4, 10.0)
     assert not proxy.hold_next_answer
     assert proxy.requests == sent + 2
     assert admissions(valkey) == (1, 1)
