@@ -151,6 +151,15 @@ class Woken:
     granted: Granted
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An admitted job as the process that holds it remembers it; `granted` is None while it waits."""
+
+    entry: Entry
+    entered_at: float
+    granted: Granted | None
+
+
 class JobStore(Protocol):
     """Where jobs are admitted and end: exact over all processes, safe to repeat."""
 
@@ -164,6 +173,11 @@ class JobStore(Protocol):
 
     async def leave(self, leaving: Leaving) -> bool:
         """End the job; False if nothing was open (any more) under that id."""
+
+    async def restore(self, operation_id: str, remembered: Remembered) -> bool:
+        """Put a job back into a store that lost its data; False if the store knows it. Its rates and quotas are not
+        taken again.
+        """
 
     async def beat(self, held_count: int) -> Beat:
         """Say that this process lives, close what dead ones left, learn what changed."""

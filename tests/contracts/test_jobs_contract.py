@@ -114,18 +114,30 @@ async def test_a_store_that_lost_its_data_asks_for_a_new_look_at_the_key_and_the
     assert isinstance(await p.jobs.enter(entry(answer.epoch)), Admitted)
 
 
+async def test_the_first_that_fits_of_very_many_backends_is_taken(world: World):
+    p = world.process("p")
+    names = tuple(f"backend {number}" for number in range(200))
+    epoch = await pool_up(p, *names, loaded="other")
+    await publish(p, loaded={names[171]: "m", names[16]: "m", names[199]: "m"}, states={names[16]: "down"})
+    asked = {"runnable_on": names, "max_concurrency": 9}
+    assert (await granted(p.jobs, entry(epoch, **asked))).backend == names[171]
+    assert (await granted(p.jobs, entry(epoch, **asked))).backend == names[199]
+    assert (await granted(p.jobs, entry(epoch, checkpoint="", **asked))).backend == names[0]
+    await queued(p.jobs, entry(epoch, **asked))
+
+
 # --- rate: exactly GCRA
 
 
 async def test_a_burst_fits_at_once_and_the_next_call_is_told_when_it_will(world: World):
     p = world.process("p")
     epoch = await p.jobs.epoch()
-    first, second, third = [await p.jobs.enter(entry(epoch, rates=(rate(60, 2),))) for _ in range(3)]
-    assert (first.rate, second.rate.remaining) == (RateState(1, 1.0), 0)
+    first, second, third = [await p.jobs.enter(entry(epoch, rates=(rate(6, 2),))) for _ in range(3)]
+    assert (first.rate, second.rate.remaining) == (RateState(1, 10.0), 0)
     elapsed = second.place.at - first.place.at
-    assert second.rate.reset_s == pytest.approx(2.0 - elapsed, abs=2e-6)
+    assert second.rate.reset_s == pytest.approx(20.0 - elapsed, abs=2e-6)
     assert (third.limit, third.which) == ("rate", "t:t")
-    assert third.at + third.retry_after_s == pytest.approx(first.place.at + 1.0, abs=2e-6)
+    assert third.at + third.retry_after_s == pytest.approx(first.place.at + 10.0, abs=2e-6)
 
 
 async def test_a_call_fits_again_after_exactly_the_time_that_was_told(world: World):
@@ -143,7 +155,7 @@ async def test_a_call_fits_again_after_exactly_the_time_that_was_told(world: Wor
 async def test_a_refusal_by_the_second_rate_takes_nothing_of_the_first(world: World):
     p = world.process("p")
     epoch = await p.jobs.epoch()
-    tight, wide = rate(60, 1, "key"), rate(60, 3, "tenant")
+    tight, wide = rate(6, 1, "key"), rate(60, 3, "tenant")
     await p.jobs.enter(entry(epoch, rates=(tight,)))
     assert (await p.jobs.enter(entry(epoch, rates=(wide, tight)))).which == "key"
     assert (await p.jobs.enter(entry(epoch, rates=(wide,)))).rate == RateState(2, 1.0)
@@ -350,3 +362,14 @@ async def test_a_process_that_beats_keeps_what_it_holds(world: World):
         world.fast_forward(8)
         await p.jobs.beat(1)
         assert (await q.jobs.beat(0)).reaped == 0
+
+
+async def test_a_dead_process_that_held_very_many_jobs_is_cleared_bit_by_bit(world: World):
+    dead, alive = world.process("dead"), world.process("alive")
+    epoch = await alive.jobs.epoch()
+    for _ in range(250):
+        await queued(dead.jobs, entry(epoch, max_queued=300))
+    world.fast_forward(11)
+    assert [(await alive.jobs.beat(0)).reaped for _ in range(3)] == [200, 50, 0]
+    assert len(await alive.outbox.read(1000)) == 250
+    assert (await queued(alive.jobs, entry(epoch))).position == 1

@@ -69,7 +69,7 @@ async def test_only_one_process_dispatches_until_its_lease_has_run_out(world: Wo
     assert await p.pool.poll(from_scratch=False) is not None
     world.fast_forward(2)
     assert await q.pool.poll(from_scratch=True) is None
-    world.fast_forward(2)
+    world.fast_forward(1.1)
     changes = await q.pool.poll(from_scratch=False)
     assert (changes.is_all, [job.job_id for job in changes.arrived]) == (True, [asked.job_id])
     assert await p.pool.poll(from_scratch=False) is None
@@ -249,7 +249,24 @@ async def test_an_upkeep_whose_process_died_leaves_the_backend_recovering_and_no
     assert await alive.outbox.read(10) == []
 
 
+async def test_an_upkeep_cannot_wait_in_the_queue(world: World):
+    p = world.process("p")
+    await pool_up(p, "a")
+    await p.pool.hold(new_id(), "upkeep", "a")
+    assert await p.jobs.requeue(new_id(), "upkeep", ("a",), b"{}", None) is None
+    assert not await p.pool.hold(new_id(), "another", "a")
+
+
 # --- publish
+
+
+async def test_a_backend_whose_job_still_runs_is_never_freed_as_quiet(world: World):
+    p = world.process("p")
+    asked = entry(await pool_up(p, "a"))
+    await granted(p.jobs, asked)
+    slot = (await p.pool.poll(from_scratch=True)).slots["a"]
+    await publish(p, quiet={"a": slot.mark})
+    assert (await p.pool.poll(from_scratch=True)).slots == {"a": slot}
 
 
 async def test_news_never_overwrite_what_is_loaded_while_a_job_holds_the_backend(world: World):

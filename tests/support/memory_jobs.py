@@ -6,10 +6,8 @@ Written from the promises of `gateway/ports.py`, not from the Lua: sets and obje
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.domain.jobs import Outcome
 from gateway.domain.limits import (
@@ -36,12 +34,12 @@ from gateway.ports import (
     Quota,
     RateState,
     Refused,
+    Remembered,
     SeedsNeeded,
-    SlotView,
     WaitingJob,
     Woken,
 )
-from tests.support.memory_store import UPKEEP, Job, Mailbox, MemoryStore, QuotaKey, Slot
+from tests.support.memory_store import UPKEEP, Job, MemoryStore, QuotaKey
 
 EVENTS_AT_ONCE = 1000
 REAP_AT_ONCE = 200
@@ -148,7 +146,7 @@ class MemoryJobs:
         self, job_id: str, runnable_on: tuple[str, ...], ticket: bytes, loaded: str | None
     ) -> Granted | Queued | None:
         store, job = self._store, self._store.jobs.get(job_id)
-        if job is None or job.state != "running":
+        if job is None or job.state != "running" or job.tenant == UPKEEP:
             return None
         store.free_slot(job_id, job.backend, loaded)
         job.ticket, job.state = ticket, "moving"
@@ -184,6 +182,19 @@ class MemoryJobs:
         store.settle(job, used, holds_reservation=False)
         store.keep_record(leaving.job_id, leaving.outcome, leaving.final)
         return True
+
+    async def restore(self, operation_id: str, remembered: Remembered) -> bool:
+        """Put a job back that the store lost; False if the store knows it."""
+        store, entry = self._store, remembered.entry
+        if operation_id not in store.answers:
+            store.answers[operation_id] = entry.job_id not in store.jobs
+            if store.answers[operation_id]:
+                entered_us = round(remembered.entered_at * MICROSECONDS)
+                job = Job(entry.tenant_id, self._process, entry.checkpoint, entry.max_concurrency, entered_us)
+                job.static, job.ticket = entry.static, entry.ticket
+                store.put_back(entry.job_id, job, remembered.granted)
+                store.heartbeats.setdefault(self._process, store.now_us)
+        return store.answers[operation_id]
 
     async def beat(self, held_count: int) -> Beat:
         """Say that this process lives, close what dead ones left, learn what changed."""
@@ -233,7 +244,7 @@ class MemoryJobs:
     async def next_message(self, timeout_s: float) -> Woken | None:
         """The next message to this process, None when none came in time."""
         mailbox = self._store.mailboxes[self._process]
-        await _until(lambda: bool(mailbox.woken), mailbox, timeout_s)
+        await mailbox.until(lambda: bool(mailbox.woken), timeout_s)
         return mailbox.woken.popleft() if mailbox.woken else None
 
     async def epoch(self) -> str:
@@ -268,7 +279,7 @@ class MemoryJobs:
                 if store.jobs[job_id].state == "waiting"
             ),
             left=tuple(left),
-            slots={backend: _view(backend, slot) for backend, slot in store.slots.items()},
+            slots={backend: slot.view(backend) for backend, slot in store.slots.items()},
             loaded=dict(store.loaded),
             states=dict(store.states),
         )
@@ -324,7 +335,7 @@ class MemoryJobs:
             return
         store.answers[operation_id] = None
         store.states |= news.states
-        marks = {backend: slot.mark for backend, slot in store.slots.items()}
+        marks = {backend: slot.mark for backend, slot in store.slots.items() if slot.is_recovering}
         for backend in (backend for backend, mark in news.quiet.items() if marks.get(backend) == mark):
             del store.slots[backend]
         for backend, checkpoint in news.loaded.items():
@@ -352,7 +363,7 @@ class MemoryJobs:
     async def wait_for_work(self, timeout_s: float) -> None:
         """Return when the dispatcher has something to do, or when the time is up."""
         mailbox = self._store.mailboxes[self._process]
-        await _until(lambda: mailbox.has_work, mailbox, timeout_s)
+        await mailbox.until(lambda: mailbox.has_work, timeout_s)
         mailbox.has_work = False
 
     async def resign(self) -> None:
@@ -370,25 +381,6 @@ class MemoryJobs:
         """Forget records that the ledger has."""
         for token in tokens:
             self._store.outbox.pop(token, None)
-
-
-async def _until(is_there: Callable[[], bool], mailbox: Mailbox, timeout_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            while not is_there():
-                mailbox.has_arrived.clear()
-                await mailbox.has_arrived.wait()
-
-
-def _view(backend: str, slot: Slot) -> SlotView:
-    return SlotView(
-        backend,
-        slot.job_id,
-        slot.tenant,
-        slot.since_us / MICROSECONDS,
-        is_recovering=slot.is_recovering,
-        mark=slot.mark,
-    )
 
 
 def _millionths(amount: float) -> int:

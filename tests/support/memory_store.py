@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.domain.jobs import Operation, Outcome
 from gateway.domain.limits import MICROSECONDS
 from gateway.domain.usage import Measure, Record, Window
-from gateway.ports import Granted, Queued, Woken
+from gateway.ports import Granted, Queued, SlotView, Woken
 
 DISPATCHER_LEASE_US = 3 * MICROSECONDS
 MAX_EVENTS = 10_000
@@ -58,6 +59,11 @@ class Slot:
             f"! {self.job_id} {self.since_us}" if self.is_recovering else f"{self.job_id} {self.tenant} {self.since_us}"
         )
 
+    def view(self, backend: str) -> SlotView:
+        """The slot as the dispatcher reads it."""
+        since, mark = self.since_us / MICROSECONDS, self.mark
+        return SlotView(backend, self.job_id, self.tenant, since, is_recovering=self.is_recovering, mark=mark)
+
 
 @dataclass(slots=True)
 class Mailbox:
@@ -66,6 +72,14 @@ class Mailbox:
     woken: deque[Woken] = field(default_factory=deque)
     has_work: bool = False
     has_arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, is_there: Callable[[], bool], timeout_s: float) -> None:
+        """Return when it is there, or when the time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not is_there():
+                    self.has_arrived.clear()
+                    await self.has_arrived.wait()
 
 
 class MemoryStore:
@@ -162,6 +176,18 @@ class MemoryStore:
         self.event("A", job_id)
         self.nudge()
         return Queued(self.waiting.index(job_id) + 1, self.now_us / MICROSECONDS)
+
+    def put_back(self, job_id: str, job: Job, granted: Granted | None) -> None:
+        """Know a job again; who holds its backend by now keeps it."""
+        self.jobs[job_id] = job
+        if granted is None:
+            self.queue(job_id, job)
+            return
+        job.state, job.backend, job.before = "running", granted.backend, granted.loaded_before
+        job.started_us = round(granted.at * MICROSECONDS)
+        if granted.backend not in self.slots:
+            self.slots[granted.backend] = Slot(job_id, job.tenant, job.started_us)
+            self.set_loaded(granted.backend, job.checkpoint)
 
     def set_loaded(self, backend: str, checkpoint: str) -> None:
         """Know what a backend has loaded; "" forgets it."""

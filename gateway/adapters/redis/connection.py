@@ -58,7 +58,7 @@ class Connection:
     `timeout_s` is for connecting and for one answer; as each thing is sent at most twice, a call waits twice that.
     """
 
-    def __init__(self, url: str, namespace: str, *, timeout_s: float = 0.25, offset_ms: int = 0) -> None:
+    def __init__(self, url: str, namespace: str, *, timeout_s: float = 0.5, offset_ms: int = 0) -> None:
         self.namespace = namespace
         self.offset_ms = offset_ms
         self._breaker = Breaker(BREAKER_S)

@@ -26,6 +26,7 @@ from gateway.ports import (
     Quota,
     RateState,
     Refused,
+    Remembered,
     SeedsNeeded,
     Woken,
 )
@@ -83,6 +84,25 @@ class RedisJobs:
             load_script("leave"), leaving.operation_id, msgspec.json.encode(arguments), leaving.final
         )
         return reply[0] in (b"closed", b"corrected")
+
+    async def restore(self, operation_id: str, remembered: Remembered) -> bool:
+        """Put a job back into a store that lost its data; False if the store knows it."""
+        entry, granted = remembered.entry, remembered.granted
+        arguments: dict[str, Any] = {
+            "job": entry.job_id,
+            "tenant": entry.tenant_id,
+            "proc": self._process,
+            "checkpoint": entry.checkpoint,
+            "cap": entry.max_concurrency,
+            "entered": _microseconds(remembered.entered_at),
+        }
+        if granted is not None:
+            started = _microseconds(granted.at)
+            arguments |= {"backend": granted.backend, "started": started, "before": granted.loaded_before}
+        reply = await self._connection.run(
+            load_script("restore"), operation_id, msgspec.json.encode(arguments), entry.static, entry.ticket
+        )
+        return bool(reply[0] == b"restored")
 
     async def beat(self, held_count: int) -> Beat:
         """Say that this process lives, close what dead ones left, learn what changed."""
@@ -161,6 +181,10 @@ class RedisJobs:
                 for quota in entry.quotas
             ],
         }
+
+
+def _microseconds(at: float) -> str:
+    return str(round(at * MICROSECONDS))
 
 
 def _seed(entry: Entry, quota: Quota) -> int | bool:

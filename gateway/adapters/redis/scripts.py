@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-NAMES = ("enter", "leave", "requeue", "heartbeat", "poll", "grant", "hold", "publish", "resign")
+NAMES = ("enter", "leave", "requeue", "heartbeat", "poll", "grant", "hold", "publish", "resign", "restore")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.adapters.redis.scripts import NAMES, load_script
 from gateway.domain.jobs import Outcome
 from gateway.domain.usage import Measure, Window
-from gateway.ports import PoolNews, Quota, Rate
+from gateway.ports import PoolNews, Quota, Rate, Remembered
 from tests.adapters.redis.twins import BACKENDS, CAPS, CHECKPOINTS, Twins
 from tests.contracts.job_worlds import entry, leaving, new_id
 from tests.support.keys import keys_without_ttl
@@ -40,6 +40,7 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "enter": (processes, st.sampled_from([*CAPS]), checkpoints, some_backends, st.integers(0, 3), rates, quotas),
     "leave": (processes, jobs, st.sampled_from([None, "", "m"]), st.booleans(), st.sampled_from([0, 1, 3])),
     "requeue": (processes, jobs, some_backends, st.sampled_from([None, "", "n n"])),
+    "restore": (processes, jobs, st.sampled_from([*CAPS]), st.booleans()),
     "poll": (processes, st.booleans()),
     "grant": (processes, st.lists(st.tuples(jobs, backends), max_size=4)),
     "hold": (processes, backends),
@@ -99,6 +100,13 @@ class Actor:
         arguments = (new_id(), self._twins.job(job), runnable_on, b'{"again":1}', loaded)
         await self._twins.once(process, lambda p: p.jobs.requeue(*arguments))
 
+    async def restore(self, process, job, tenant, is_known):
+        job_id = self._twins.job(job) if is_known else new_id("job")
+        self._twins.known_jobs.append(job_id)
+        asked = entry("", job_id=job_id, tenant_id=tenant, max_concurrency=CAPS[tenant])
+        remembered, operation_id = Remembered(asked, 1_700_000_000.25 + job, None), new_id()
+        await self._twins.once(process, lambda p: p.jobs.restore(operation_id, remembered))
+
     async def poll(self, process, from_scratch):
         await self._twins.both(process, lambda p: p.pool.poll(from_scratch=from_scratch))
 
@@ -143,7 +151,7 @@ class Actor:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.lists(steps, min_size=8, max_size=40))
 async def test_scripts_and_oracle_agree_on_any_history_of_several_processes(valkey, history):

@@ -7,7 +7,7 @@
 --          arrived is a flat list of job, entered, ticket; left a list of jobs; the last three flat lists of name, value
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.poll)
 
-local AT_ONCE = 1000
+local EVENTS_AT_ONCE = 1000
 local process = ARGV[3]
 local holder = dispatcher()
 if holder and holder ~= process then return {'follower', text(now), holder} end
@@ -36,13 +36,13 @@ if all then
   for _, job in ipairs(redis.call('ZRANGE', P .. 'tickets', 0, -1)) do ticket_of(job) end
 else
   redis.call('XTRIM', P .. 'events', 'MINID', seen)
-  local events = redis.call('XRANGE', P .. 'events', '(' .. seen, '+', 'COUNT', AT_ONCE)
+  local events = redis.call('XRANGE', P .. 'events', '(' .. seen, '+', 'COUNT', EVENTS_AT_ONCE)
   for _, happened in ipairs(events) do
     local kind, job = happened[2][1], happened[2][2]
     seen = happened[1]
     if kind == 'A' then ticket_of(job) else table.insert(left, job) end
   end
-  if #events == AT_ONCE then nudge_dispatcher() end
+  if #events == EVENTS_AT_ONCE then nudge_dispatcher() end
 end
 return {'leader', text(now), all and 'all' or 'changes', term .. ':' .. seen, arrived, left,
   redis.call('HGETALL', P .. 'slot'), redis.call('HGETALL', P .. 'loaded'), redis.call('HGETALL', P .. 'bstate')}

@@ -10,8 +10,9 @@ local kept = first_answer()
 if kept then return kept end
 local a = cjson.decode(ARGV[3])
 for backend, state in pairs(a.states) do redis.call('HSET', P .. 'bstate', backend, state) end
+-- Only a slot that nobody holds can fall quiet: one whose job runs is given back by that job.
 for backend, mark in pairs(a.quiet) do
-  if redis.call('HGET', P .. 'slot', backend) == mark then redis.call('HDEL', P .. 'slot', backend) end
+  if string.sub(mark, 1, 2) == '! ' and redis.call('HGET', P .. 'slot', backend) == mark then redis.call('HDEL', P .. 'slot', backend) end
 end
 -- While a job holds the slot its holder knows better what is loaded there.
 for backend, checkpoint in pairs(a.loaded) do

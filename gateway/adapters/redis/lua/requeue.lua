@@ -10,7 +10,7 @@ local kept = first_answer()
 if kept then return kept end
 local a = cjson.decode(ARGV[3])
 local fields = job_fields(a.job)
-if not fields or fields.state ~= 'r' then return answer({'gone', text(now)}) end
+if not fields or fields.state ~= 'r' or fields.upkeep then return answer({'gone', text(now)}) end
 free_slot(a.job, fields.backend, a.loaded)
 redis.call('SREM', P .. 'run:' .. fields.tenant, a.job)
 redis.call('HSET', P .. 'job:' .. a.job, 'state', 'w', 'ticket', ARGV[4])

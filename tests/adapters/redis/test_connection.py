@@ -1,0 +1,211 @@
+"""What a silent, slow, broken or refusing server does to the gateway, and what a cancelled call leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from gateway.adapters.redis.connection import MAX_CONNECTIONS, Connection
+from gateway.adapters.redis.jobs import RedisJobs
+from gateway.adapters.redis.pool import RedisPool
+from gateway.domain.errors import StoreUnavailable
+from gateway.ports import Admitted, RateState
+from tests.contracts.job_worlds import entry, queued, rate
+
+LIMITS = (rate(6, 5),)
+
+
+@pytest.fixture
+async def slow(proxy):
+    """A process behind the proxy that gives up on an answer after 0.5 s, and its connection."""
+    connection = Connection(proxy.url, "test", timeout_s=0.5)
+    yield connection
+    await connection.close()
+
+
+def admissions(valkey) -> tuple[int, int]:
+    """How many jobs are outstanding, and how many tokens of the rate were taken."""
+    taken = int(valkey.client.get("{test}:rate:t:t") or 0)
+    whole, micro = valkey.client.time()
+    return valkey.client.scard("{test}:out:t"), -(-(taken - whole * 1_000_000 - micro) // 10_000_000)
+
+
+async def test_an_enter_whose_answer_came_too_late_is_sent_again_and_admits_once(valkey, proxy, slow):
+    jobs = RedisJobs(slow, "p")
+    epoch = await jobs.epoch()
+    await queued(jobs, entry(epoch, tenant_id="u"))  # the server knows the script, so that the next answer is its own
+    sent = proxy.requests
+    proxy.hold_next_answer = True
+    answer = await jobs.enter(entry(epoch, rates=LIMITS))
+    assert isinstance(answer, Admitted)
+    assert answer.rate == RateState(4, 10.0)
+    assert not proxy.hold_next_answer
+    assert proxy.requests == sent + 2
+    assert admissions(valkey) == (1, 1)
+
+
+async def test_an_enter_whose_connection_was_cut_after_the_script_ran_admits_once(valkey, proxy, slow):
+    jobs = RedisJobs(slow, "p")
+    epoch = await jobs.epoch()
+    await queued(jobs, entry(epoch, tenant_id="u"))  # the server knows the script, so that the next answer is its own
+    proxy.cut_next_answer = True
+    answer = await jobs.enter(entry(epoch, rates=LIMITS))
+    assert isinstance(answer, Admitted)
+    assert not proxy.cut_next_answer
+    assert admissions(valkey) == (1, 1)
+
+
+async def test_a_poll_whose_answer_was_lost_loses_no_ticket(proxy, slow):
+    jobs, pool = RedisJobs(slow, "p"), RedisPool(slow, "p")
+    epoch = await jobs.epoch()
+    await pool.poll(from_scratch=True)
+    asked = entry(epoch)
+    await queued(jobs, asked)
+    proxy.cut_next_answer = True
+    changes = await pool.poll(from_scratch=False)
+    assert not proxy.cut_next_answer
+    assert [job.job_id for job in changes.arrived] == [asked.job_id]
+
+
+async def test_a_silent_server_is_asked_twice_and_then_left_alone_but_for_one_probe(proxy, slow):
+    jobs = RedisJobs(slow, "p")
+    epoch = await jobs.epoch()
+    await queued(jobs, entry(epoch))
+    sent = proxy.requests
+    proxy.answers.clear()
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await jobs.enter(entry(epoch))
+    assert proxy.requests == sent + 2
+    loop = asyncio.get_running_loop()
+    opened_at = loop.time()
+    for _ in range(50):
+        with pytest.raises(StoreUnavailable):
+            await jobs.enter(entry(epoch))
+        with pytest.raises(StoreUnavailable):
+            await jobs.next_message(10)
+    assert loop.time() - opened_at < 0.9, "this machine is too slow to tell"
+    assert proxy.requests == sent + 2
+    probe_due = asyncio.Event()
+    loop.call_at(opened_at + 1.01, probe_due.set)
+    await probe_due.wait()
+    answers = await asyncio.gather(*(jobs.enter(entry(epoch)) for _ in range(20)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {StoreUnavailable}
+    assert proxy.requests == sent + 3
+
+
+async def test_the_first_answer_ends_the_outage(proxy, slow):
+    jobs = RedisJobs(slow, "p")
+    epoch = await jobs.epoch()
+    proxy.answers.clear()
+    with pytest.raises(StoreUnavailable):
+        await jobs.beat(0)
+    proxy.answers.set()
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                assert (await jobs.beat(0)).epoch == epoch
+                break
+            await asyncio.sleep(0.02)
+    answers = await asyncio.gather(*(jobs.epoch() for _ in range(50)))
+    assert set(answers) == {epoch}
+
+
+async def test_a_server_that_is_not_there_is_unavailable(unused_tcp_port):
+    connection = Connection(f"redis://127.0.0.1:{unused_tcp_port}", "test")
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await RedisJobs(connection, "p").beat(0)
+    with pytest.raises(StoreUnavailable):
+        await RedisJobs(connection, "p").next_message(0.01)
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("says", "sentence"),
+    [
+        (b"-LOADING Valkey is loading the dataset in memory\r\n", "still loads its data"),
+        (b"-READONLY You can't write against a read only replica.\r\n", "takes no writes"),
+        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", "out of memory"),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", "does not answer"),
+        (b"-NOPERM this user has no permissions\r\n", "refuses the gateway"),
+        (b"-NOAUTH Authentication required.\r\n", "refuses the gateway"),
+        (b"-ERR something else\r\n", "refused a command"),
+        (b"-MOVED 1 127.0.0.1:1\r\n", "refused a command"),
+    ],
+)
+async def test_a_server_that_cannot_work_is_unavailable_with_the_reason_and_no_address(proxy, slow, says, sentence):
+    proxy.says = says
+    before = proxy.requests
+    with pytest.raises(StoreUnavailable, match=sentence) as caught:
+        await RedisJobs(slow, "p").beat(0)
+    assert "127.0.0.1" not in str(caught.value)
+    assert proxy.requests == before + 1
+
+
+async def test_a_real_server_out_of_memory_is_told_apart(valkey, connection):
+    jobs = RedisJobs(connection, "p")
+    epoch = await jobs.epoch()
+    valkey.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StoreUnavailable, match="out of memory"):
+            await jobs.enter(entry(epoch))
+    finally:
+        valkey.client.config_set("maxmemory", 0)
+
+
+async def test_a_real_server_that_became_a_replica_is_told_apart(valkey, connection, unused_tcp_port):
+    jobs = RedisJobs(connection, "p")
+    epoch = await jobs.epoch()
+    valkey.client.replicaof("127.0.0.1", unused_tcp_port)
+    try:
+        with pytest.raises(StoreUnavailable, match="takes no writes"):
+            await jobs.enter(entry(epoch))
+    finally:
+        valkey.client.replicaof("NO", "ONE")
+
+
+async def test_a_cancelled_call_leaves_no_connection_with_an_answer_that_belongs_to_nobody(connection):
+    await connection.command("SET", "{test}:rate:canary", "0", "PX", 60000)
+
+    async def echo(number: int) -> None:
+        assert await connection.command("ECHO", number) == str(number).encode()
+
+    for patience in range(40):
+        tasks = [asyncio.ensure_future(echo(number)) for number in range(60)]
+        for _ in range(patience):
+            await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        if patience % 2:  # some are cancelled again while they still clean up
+            await asyncio.sleep(0)
+            for task in tasks[::4]:
+                task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        wrong = [one for one in outcomes if not (one is None or isinstance(one, asyncio.CancelledError))]
+        assert wrong == []
+    assert not connection._pool._in_use_connections
+    assert not connection._free_connections.locked()
+
+
+async def test_two_thousand_calls_at_once_share_the_connections_and_all_are_answered(valkey, connection):
+    jobs = RedisJobs(connection, "p")
+    epoch = await jobs.epoch()
+    before = valkey.client.info("clients")["connected_clients"]
+    entries = [entry(epoch, tenant_id=f"t{number}") for number in range(2000)]
+    answers = await asyncio.gather(*(jobs.enter(one) for one in entries))
+    assert {type(answer) for answer in answers} == {Admitted}
+    assert valkey.client.info("clients")["connected_clients"] <= before + MAX_CONNECTIONS
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_answers_have_the_same_shape_in_both_versions_of_the_protocol(valkey, protocol):
+    connection = Connection(f"{valkey.url}?protocol={protocol}", "test", timeout_s=5.0)
+    jobs, pool = RedisJobs(connection, "p"), RedisPool(connection, "p")
+    asked = entry(await jobs.epoch())
+    await queued(jobs, asked)
+    assert [job.job_id for job in (await pool.poll(from_scratch=True)).arrived] == [asked.job_id]
+    assert await pool.inventories() == {}
+    assert await jobs.look([asked.job_id]) == {}
+    assert await jobs.next_message(0.01) is None
+    await connection.close()
