@@ -108,9 +108,16 @@ def merge(inventories: Iterable[BackendInventory], departed: Iterable[Departed] 
 
 def departures(before: BackendInventory, after: BackendInventory, now: float) -> tuple[Departed, ...]:
     """What a backend listed `before` and no longer lists; `now` becomes the time each was last seen."""
-    titles = {(file.name, file.sha256) for file in after.models} | {(file.name, "") for file in after.models}
-    gone = (f for f in before.models if (f.name, f.sha256) not in titles and (f.name, "") not in titles)
+    present: dict[str, set[str]] = {}
+    for file in after.models:
+        present.setdefault(file.name, set()).add(file.sha256)
+    gone = (f for f in before.models if not _may_be_among(f.sha256, present.get(f.name, set())))
     return tuple(Departed(before.name, file, now) for file in gone)
+
+
+def _may_be_among(sha256: str, known: set[str]) -> bool:
+    """Whether a file of that hash may be one of those; an unknown hash ("") may be any."""
+    return bool(known) and (not sha256 or sha256 in known or "" in known)
 
 
 def _merged_models(inventories: Iterable[BackendInventory], lost: Iterable[Departed]) -> tuple[Model, ...]:
