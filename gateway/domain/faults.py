@@ -34,6 +34,7 @@ from gateway.domain.parameters.context import Shaped
 from gateway.domain.rendering import parameters_echo
 from gateway.domain.replies.verdicts import Flaw
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 STRIKES = 2
@@ -44,6 +45,7 @@ UNSUPPORTED_S = 1800.0
 REFUSED_ALIKE_S = 300.0
 NEVER_AGAIN_S = 24 * 3600.0
 SUSPICION_S = 600.0
+SWEEP_EVERY_S = 60.0
 _MOST_KEPT = 10_000
 _DEADLY = 2
 _LOADS_TRIED = 2
@@ -111,32 +113,36 @@ class FaultBook:
         self._poisoned: dict[tuple[str, str], float] = {}
         self._loads: dict[str, tuple[float, int, frozenset[str]]] = {}
         self._unsupported: dict[tuple[str, Operation], float] = {}
+        self._alike: dict[tuple[str, Operation, str], frozenset[str]] = {}
         self._set_aside: dict[str, str] = {}
+        self._next_sweep = 0.0
 
     # --- what happened -------------------------------------------------------------------------
 
     def failed(self, attempt: Attempted, flaw: Flaw, signature: str, now: float) -> Reload | None:
         """An attempt gave nothing usable; `signature` is equal for failures that are alike. The remedy, if any."""
-        self._forget(now)
+        self._sweep(now)
         if flaw is Flaw.DEFECT:  # (8)
             self._unsupported[attempt.backend, attempt.operation] = now + UNSUPPORTED_S
             return None
         earlier = [s for s in self._suspicions.get(attempt.job_id, ()) if s.attempt.backend != attempt.backend]
         if any(suspicion.signature == signature for suspicion in earlier):  # (5)
-            self._suspect_operation(attempt, [s.attempt.backend for s in earlier], now)
+            self._suspect_operation([attempt, *(s.attempt for s in earlier)], signature, now)
             self._acquit([attempt, *(s.attempt for s in earlier)])
             self._refused[attempt.fingerprint] = now + REFUSED_ALIKE_S, "failed alike on two servers"
             return None
         self._suspicions.setdefault(attempt.job_id, []).append(_Suspicion(attempt, signature, now))
         self._suspect(attempt, now)
-        if flaw is Flaw.EMPTY and attempt.checkpoint and (attempt.backend, attempt.checkpoint) not in self._poisoned:
-            self._poisoned[attempt.backend, attempt.checkpoint] = now + POISONED_S  # (6)
-            return Reload(attempt.backend, attempt.checkpoint)
+        pair = attempt.backend, attempt.checkpoint
+        if flaw is Flaw.EMPTY and attempt.checkpoint and self._poisoned.get(pair, 0.0) <= now:
+            self._poisoned[pair] = now + POISONED_S  # (6)
+            return Reload(*pair)
         return None
 
     def died(self, attempt: Attempted, now: float) -> None:
         """The backend closed the connection, or vanished, while it worked on this attempt."""
-        _, backends = self._deaths.get(attempt.fingerprint, (0.0, frozenset()))
+        at, backends = self._deaths.get(attempt.fingerprint, (now, frozenset()))
+        backends = backends if now - at < NEVER_AGAIN_S else frozenset()
         backends |= {attempt.backend}
         self._deaths[attempt.fingerprint] = now, backends
         self.failed(attempt, Flaw.NO_ANSWER, _DIED, now)
@@ -145,7 +151,7 @@ class FaultBook:
 
     def succeeded(self, attempt: Attempted, now: float) -> None:
         """A verified answer: it convicts where the same job failed before, and forgives everything here."""
-        self._forget(now)
+        self._sweep(now)
         for suspicion in self._suspicions.pop(attempt.job_id, ()):
             if suspicion.attempt.backend != attempt.backend:
                 self._strike(suspicion.attempt, now)  # (1)
@@ -176,6 +182,7 @@ class FaultBook:
         self._places = {place: known for place, known in self._places.items() if place[0] != backend}
         self._poisoned = {pair: until for pair, until in self._poisoned.items() if pair[0] != backend}
         self._unsupported = {pair: until for pair, until in self._unsupported.items() if pair[0] != backend}
+        self._alike = {key: tenants for key, tenants in self._alike.items() if key[0] != backend}
 
     def ended(self, job_id: str) -> None:
         """A job is over: an unproven suspicion stays with the place, but no longer with the job."""
@@ -269,19 +276,28 @@ class FaultBook:
             self._poisoned.pop((attempt.backend, attempt.checkpoint), None)
             self._suspicions.pop(attempt.job_id, None)
 
-    def _suspect_operation(self, attempt: Attempted, backends: list[str], now: float) -> None:
+    def _suspect_operation(self, attempts: list[Attempted], signature: str, now: float) -> None:
         """(8) Where the operation never worked, a second tenant with the same failure shows that it cannot."""
-        for backend in (attempt.backend, *backends):
-            known = self._places.setdefault((backend, attempt.operation.value), _Place(at=now))
-            others = known.tenants - {attempt.tenant}
-            known.tenants.add(attempt.tenant)
-            if others and not known.has_worked:
-                self._unsupported[backend, attempt.operation] = now + UNSUPPORTED_S
+        for attempt in attempts:
+            whole = self._places.get((attempt.backend, attempt.operation.value))
+            if whole is not None and whole.has_worked:
+                continue
+            key = attempt.backend, attempt.operation, signature
+            self._alike[key] = self._alike.get(key, frozenset()) | {attempt.tenant}
+            if len(self._alike[key]) > 1:
+                self._unsupported[attempt.backend, attempt.operation] = now + UNSUPPORTED_S
 
-    def _forget(self, now: float) -> None:
+    def _sweep(self, now: float) -> None:
+        """Forget what is old, now and then, and the oldest of what is too much."""
+        is_full = max(len(self._refused), len(self._deaths), len(self._suspicions), len(self._places)) > _MOST_KEPT
+        if now < self._next_sweep and not is_full:
+            return
+        self._next_sweep = now + SWEEP_EVERY_S
         self._refused = {key: value for key, value in _newest(self._refused) if value[0] > now}
         self._deaths = {key: value for key, value in _newest(self._deaths) if now - value[0] < NEVER_AGAIN_S}
         self._suspicions = {key: value for key, value in _newest(self._suspicions) if now - value[-1].at < SUSPICION_S}
+        self._places = dict(_newest(self._places))
+        self._alike = dict(_newest(self._alike))
 
 
 def _places_of(attempt: Attempted) -> list[tuple[str, str]]:
@@ -290,5 +306,6 @@ def _places_of(attempt: Attempted) -> list[tuple[str, str]]:
     return [(attempt.backend, attempt.checkpoint), whole] if attempt.checkpoint else [whole]
 
 
-def _newest(kept: dict[str, V]) -> list[tuple[str, V]]:
-    return list(kept.items())[-_MOST_KEPT:]
+def _newest(kept: dict[K, V]) -> list[tuple[K, V]]:
+    """Half of what may be kept, so that a full book is not swept at every entry."""
+    return list(kept.items())[-_MOST_KEPT // 2 :]
