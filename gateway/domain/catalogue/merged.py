@@ -19,6 +19,7 @@ from gateway.domain.catalogue.inventory import (
     Sampler,
     Upscaler,
     lora_index,
+    lora_names,
 )
 from gateway.domain.catalogue.names import NameIndex, folded
 
@@ -73,6 +74,10 @@ class Catalogue:
     def backends_with(self, kind: str, name: str) -> frozenset[str]:
         """The backends that have a thing: kinds are those of `having_of`, names in any case."""
         return self.having.get((kind, folded(name)), frozenset())
+
+    def backends_with_lora(self, lora: Lora) -> frozenset[str]:
+        """The backends that have it, under whatever folder."""
+        return frozenset().union(*(self.having.get(("loras", name), frozenset()) for name in lora_names(lora)))
 
     def listed(self, kind: str) -> tuple[str, ...]:
         """The names of one of the plain lists: `vaes, embeddings, detailers, styles, ...`."""
@@ -190,7 +195,7 @@ def _model_index(models: tuple[Model, ...]) -> NameIndex[Model]:
         (
             ((m.name, m) for m in models),
             (pair for m, short in hashed for pair in _titles(m, short)),
-            (pair for m in models for pair in ((m.file_name, m), (_with_folder(m), m))),
+            (pair for m in models if m.file_name != m.base_name for pair in ((m.file_name, m), (_with_folder(m), m))),
             ((m.base_name, m) for m in models),
             (pair for m, short in hashed for pair in ((short, m), (m.sha256, m))),
         )
@@ -263,8 +268,7 @@ def _things_of(inventory: BackendInventory) -> Iterable[tuple[str, str]]:
         for schedule in sampler.schedules:
             yield f"samplers {schedule}", name
     for lora in inventory.loras:
-        for name in (lora.name, lora.file_name):
-            yield "loras", folded(name)
+        yield from (("loras", name) for name in lora_names(lora))
     yield from (("upscalers", folded(u.name)) for u in inventory.upscalers)
     for kind in NAMED_KINDS:
         yield from ((kind, folded(name)) for name in getattr(inventory, kind))
