@@ -136,3 +136,44 @@ def _find(name: str, catalogue: Catalogue) -> str | None:
     if sampler is None:
         sampler = next((s for s in catalogue.samplers if any(folded(a) == low for a in s.aliases)), None)
     return None if sampler is None else sampler.name
+
+
+_SHOWN = ("Karras", "Exponential")
+_SHOWN_SOLVERS = (
+    ("DPM++ 2M", "DPM++ 2M"),
+    ("DPM++ SDE", "DPM++ SDE"),
+    ("DPM++ 2M SDE", "DPM++ 2M SDE"),
+    ("DPM++ 3M SDE", "DPM++ 3M SDE"),
+    ("DPM++ 2S a", "DPM++ 1S"),
+    ("DPM2", "KDPM2"),
+    ("DPM2 a", "KDPM2 a"),
+    ("LMS", "LMSD"),
+)
+
+
+def working_names(catalogue: Catalogue) -> dict[str, str]:
+    """Names of A1111 that work on this pool ("DPM++ 2M Karras", `k_euler_a`) -> the sampler each stands for."""
+    combined = {
+        f"{shown} {word}": name
+        for shown, name in _SHOWN_SOLVERS
+        for word in _SHOWN
+        if can_do(name, word.lower(), catalogue)
+    }
+    aliases = {
+        _shown(alias): sampler.name
+        for alias, name in ALIASES.items()
+        if (sampler := catalogue.sampler_index.get(folded(name))) is not None and folded(alias) != folded(name)
+    }
+    return combined | {
+        name: sampler for name, sampler in aliases.items() if folded(name) not in catalogue.sampler_index
+    }
+
+
+def _shown(alias: str) -> str:
+    """The spelling clients know: A1111's names have capitals, its API's names (`k_...`) have none."""
+    if "_" in alias:
+        return alias
+    return " ".join(word.upper() if word[:3] in _UPPER else word for word in alias.split())
+
+
+_UPPER = ("dpm", "lms", "plm", "2m", "3m", "2s", "sde")

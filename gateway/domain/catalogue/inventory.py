@@ -17,7 +17,7 @@ _ROOT_FOLDER = "Diffusers/"
 _FACTOR = re.compile(
     r"(?<![0-9A-Za-z])(?:(\d{1,2})x|x(\d{1,2}))(?![0-9A-Za-z])|(?<=_)(\d{1,2})x|(\d{1,2})x(?=_)", re.IGNORECASE
 )
-_NO_UPSCALER = "None"
+_LORA_NAMES = 3
 _DEFAULT_FACTOR, _LARGEST_FACTOR = 4.0, 64.0
 _LIBRARY_PREFIXES = ("none", "resize", "latent", "nearest", "lanczos", "vips", "dcc", "icb", "asymmetric", "wan")
 
@@ -107,7 +107,7 @@ class BackendInventory:
     _models_by_name: Mapping[str, tuple[ModelFile, ...]] = field(init=False, repr=False)
     _own_spelling: Mapping[tuple[str, str], str] = field(init=False, repr=False)
     _samplers_by_name: Mapping[str, Sampler] = field(init=False, repr=False)
-    _lora_index: NameIndex[Lora] = field(init=False, repr=False)
+    _loras_by_name: Mapping[str, Lora] = field(init=False, repr=False)
     _base_names: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -117,7 +117,11 @@ class BackendInventory:
         object.__setattr__(self, "_models_by_name", models)
         object.__setattr__(self, "_own_spelling", _spellings(self))
         object.__setattr__(self, "_samplers_by_name", {folded(s.name): s for s in self.samplers})
-        object.__setattr__(self, "_lora_index", lora_index(self.loras))
+        loras: dict[str, Lora] = {}
+        for position in range(_LORA_NAMES):  # a full name of any LoRA counts before the short name of another one
+            for lora in self.loras:
+                loras.setdefault(lora_names(lora)[min(position, len(lora_names(lora)) - 1)], lora)
+        object.__setattr__(self, "_loras_by_name", loras)
         object.__setattr__(self, "_base_names", Counter(model.base_name for model in self.models))
 
     def model(self, name: str, sha256: str = "") -> ModelFile | None:
@@ -135,12 +139,9 @@ class BackendInventory:
         return self._own_spelling.get((kind, folded(name)))
 
     def lora(self, lora: Lora) -> Lora | None:
-        """This backend's entry for a LoRA known to the pool, by name, then file name, then alias."""
-        for name in (lora.name, lora.file_name, lora.alias):
-            found = self._lora_index.hits(name) if name else ()
-            if found:
-                return found[0]
-        return None
+        """This backend's entry for a LoRA known to the pool, under whatever folder."""
+        names = (self._loras_by_name.get(name) for name in lora_names(lora))
+        return next((found for found in names if found is not None), None)
 
     def shares_base_name(self, model: ModelFile) -> bool:
         """Whether an infotext of this backend cannot tell that model from another one."""
@@ -159,6 +160,12 @@ def _spellings(inventory: BackendInventory) -> dict[tuple[str, str], str]:
     for kind in ("txt2img", "img2img"):
         names.update({(kind, folded(name)): name for name in getattr(inventory.scripts, kind)})
     return names
+
+
+def lora_names(lora: Lora) -> tuple[str, ...]:
+    """The names by which two backends' entries are the same LoRA: full name, file name, last part; folded."""
+    names = (folded(lora.name), folded(lora.file_name), folded(file_name_of(lora.name)))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def lora_index(loras: Iterable[Lora]) -> NameIndex[Lora]:

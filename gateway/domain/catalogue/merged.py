@@ -19,6 +19,7 @@ from gateway.domain.catalogue.inventory import (
     Sampler,
     Upscaler,
     lora_index,
+    lora_names,
 )
 from gateway.domain.catalogue.names import NameIndex, folded
 
@@ -74,6 +75,10 @@ class Catalogue:
         """The backends that have a thing: kinds are those of `having_of`, names in any case."""
         return self.having.get((kind, folded(name)), frozenset())
 
+    def backends_with_lora(self, lora: Lora) -> frozenset[str]:
+        """The backends that have it, under whatever folder."""
+        return frozenset().union(*(self.having.get(("loras", name), frozenset()) for name in lora_names(lora)))
+
     def listed(self, kind: str) -> tuple[str, ...]:
         """The names of one of the plain lists: `vaes, embeddings, detailers, styles, ...`."""
         return tuple(self.names.get(kind, {}).values())
@@ -108,9 +113,16 @@ def merge(inventories: Iterable[BackendInventory], departed: Iterable[Departed] 
 
 def departures(before: BackendInventory, after: BackendInventory, now: float) -> tuple[Departed, ...]:
     """What a backend listed `before` and no longer lists; `now` becomes the time each was last seen."""
-    titles = {(file.name, file.sha256) for file in after.models} | {(file.name, "") for file in after.models}
-    gone = (f for f in before.models if (f.name, f.sha256) not in titles and (f.name, "") not in titles)
+    present: dict[str, set[str]] = {}
+    for file in after.models:
+        present.setdefault(file.name, set()).add(file.sha256)
+    gone = (f for f in before.models if not _may_be_among(f.sha256, present.get(f.name, set())))
     return tuple(Departed(before.name, file, now) for file in gone)
+
+
+def _may_be_among(sha256: str, known: set[str]) -> bool:
+    """Whether a file of that hash may be one of those; an unknown hash ("") may be any."""
+    return bool(known) and (not sha256 or sha256 in known or "" in known)
 
 
 def _merged_models(inventories: Iterable[BackendInventory], lost: Iterable[Departed]) -> tuple[Model, ...]:
@@ -183,7 +195,7 @@ def _model_index(models: tuple[Model, ...]) -> NameIndex[Model]:
         (
             ((m.name, m) for m in models),
             (pair for m, short in hashed for pair in _titles(m, short)),
-            (pair for m in models for pair in ((m.file_name, m), (_with_folder(m), m))),
+            (pair for m in models if m.file_name != m.base_name for pair in ((m.file_name, m), (_with_folder(m), m))),
             ((m.base_name, m) for m in models),
             (pair for m, short in hashed for pair in ((short, m), (m.sha256, m))),
         )
@@ -256,8 +268,7 @@ def _things_of(inventory: BackendInventory) -> Iterable[tuple[str, str]]:
         for schedule in sampler.schedules:
             yield f"samplers {schedule}", name
     for lora in inventory.loras:
-        for name in (lora.name, lora.file_name):
-            yield "loras", folded(name)
+        yield from (("loras", name) for name in lora_names(lora))
     yield from (("upscalers", folded(u.name)) for u in inventory.upscalers)
     for kind in NAMED_KINDS:
         yield from ((kind, folded(name)) for name in getattr(inventory, kind))

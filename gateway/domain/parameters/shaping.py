@@ -154,12 +154,11 @@ def _runnable_on(draft: Draft) -> frozenset[str]:
     catalogue, model = draft.context.catalogue, draft.model
     able = model.backends if model is not None else frozenset(catalogue.backends)
     possible = able | model.lost_by if model is not None else able
-    needs = [(kind, name) for kind, name in sorted(draft.things)]
-    needs += [("loras", lora.name) for lora in draft.loras.values()]
+    needs = [(kind, name, catalogue.backends_with(kind, name)) for kind, name in sorted(draft.things)]
+    needs += [("loras", lora.name, catalogue.backends_with_lora(lora)) for lora in draft.loras.values()]
     if draft.loras:
-        needs.append((SAFE_LORA, ""))
-    for kind, name in needs:
-        having = catalogue.backends_with(kind, name)
+        needs.append((SAFE_LORA, "", catalogue.backends_with(SAFE_LORA, "")))
+    for kind, name, having in needs:
         able, possible = able & having, possible & having
         if not possible:
             raise _never(kind, name, draft)

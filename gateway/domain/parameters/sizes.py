@@ -41,9 +41,10 @@ def _img2img_sizes(draft: Draft, init: tuple[int, int]) -> None:
     fields = draft.fields
     scale = fields.pop("scale_by", 1)
     if fields.pop("selected_scale_tab", 0) == 1:
-        fields["width"], fields["height"] = _at_least(init[0] * scale), _at_least(init[1] * scale)
-        draft.tell_change("width", "from scale_by", fields["width"])
-        draft.tell_change("height", "from scale_by", fields["height"])
+        for name, side in (("width", init[0]), ("height", init[1])):
+            if name not in draft.forced:
+                fields[name] = _at_least(side * scale)
+                draft.tell(name, "from scale_by", fields[name])
     size = fields.get("width", init[0]), fields.get("height", init[1])
     if size == init and not fields.get("resize_mode"):
         if min(init) < SMALLEST_SIDE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -66,7 +66,7 @@ class AttemptFailed:
 
     flaw: Flaw
     said: str
-    signature: str = field(default="", compare=False)
+    signature: str = ""
 
 
 Verdict = Delivered | CallersFault | SetAside | AttemptFailed

@@ -415,7 +415,7 @@ def test_nothing_that_is_not_granted_is_ever_used(grants, model, lora, overrides
         return
     assert request.model.name in grants.models
     assert all(used.name in grants.loras for used in request.requirements.loras)
-    assert request.fields.get("hr_upscaler", "Latent Nearest") in grants.upscalers
+    assert "hr_upscaler" not in request.fields or request.fields["hr_upscaler"] in grants.upscalers
 
 
 def test_a_key_without_any_image_model_may_not_upscale():

@@ -1,0 +1,188 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.catalogue import merge
+from gateway.domain.jobs import Operation
+from gateway.domain.parameters import ShapingContext
+from gateway.domain.replies import AttemptFailed, CallersFault, Delivered, Flaw, is_loaded, verify
+from tests.domain.pool import GPU, PICTURE, b64, backend, models, png, png_head, shaped
+from tests.domain.replies.answers import answer, good, info, infotext, picture
+
+ONE = shaped({"width": 64, "height": 64, "sampler_name": "DPM++ 2M"})
+FOUR = shaped({"width": 64, "height": 64, "batch_size": 2, "n_iter": 2})
+BLACK = b64(png(512, 512, 0))
+
+
+def flaw_of(verdict):
+    return verdict.flaw if isinstance(verdict, AttemptFailed) else None
+
+
+def test_a_complete_answer_is_delivered_with_the_pictures_as_they_came():
+    body = good(4, infotexts=[infotext()] * 4)
+    verdict = verify(FOUR, GPU, 200, body)
+    assert isinstance(verdict, Delivered)
+    assert [json.loads(bytes(i)) for i in verdict.images] == json.loads(body)["images"]
+    assert (verdict.size, verdict.interrupted, verdict.model_is_certain) == ((64, 64), False, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "flaw"),
+    [
+        (answer([], info()), Flaw.EMPTY),
+        (b'{"images": [], "info": ""}', Flaw.EMPTY),
+        (b'{"images": null, "info": null}', Flaw.EMPTY),
+        (answer([picture()], info(2)), Flaw.INCOMPLETE),
+        (answer([picture()], info(1, seeds=2)), Flaw.INCOMPLETE),
+        (answer([picture()], info(infotexts=[infotext(model="tiny-b")])), Flaw.WRONG_MODEL),
+        (answer([b64(b"GIF89a" + bytes(60))], info()), Flaw.UNREADABLE),
+        (b"<html>", Flaw.UNREADABLE),
+        (b'{"images": 3}', Flaw.UNREADABLE),
+        (b'{"images": ["x"], "info": "[]"}', Flaw.UNREADABLE),
+        (b'{"images": ["x"], "info": "{"}', Flaw.UNREADABLE),
+    ],
+)
+def test_a_200_that_is_not_what_was_asked_is_a_failed_attempt(body, flaw):
+    assert flaw_of(verify(ONE, GPU, 200, body)) is flaw
+
+
+def test_more_pictures_than_seeds_are_fine_since_a_mask_comes_along():
+    assert isinstance(verify(ONE, GPU, 200, answer([picture(), picture()], info(2, seeds=1))), Delivered)
+
+
+def test_fewer_pictures_than_asked_are_not_complete_even_if_the_answer_agrees_with_itself():
+    assert flaw_of(verify(FOUR, GPU, 200, good(1))) is Flaw.INCOMPLETE
+
+
+def test_a_model_named_in_the_prompt_deceives_nobody():
+    forged = infotext(model="tiny-b", prompt="x\nSteps: 1, Model: tiny-a")
+    assert flaw_of(verify(ONE, GPU, 200, answer([picture()], info(infotexts=[forged])))) is Flaw.WRONG_MODEL
+
+
+def test_an_infotext_without_a_model_leaves_it_uncertain():
+    verdict = verify(ONE, GPU, 200, answer([picture()], info(infotexts=["a cat\nSteps: 4"])))
+    assert (type(verdict), verdict.model_is_certain) == (Delivered, False)
+
+
+def test_a_base_name_that_two_checkpoints_share_leaves_the_model_uncertain():
+    twins = backend(models=models("a/foo", "b/foo"))
+    request = shaped({"sd_model_checkpoint": "a/foo"}, ShapingContext(merge([twins])))
+    verdict = verify(request, twins, 200, answer([picture()], info(infotexts=[infotext(model="foo")])))
+    assert verdict.model_is_certain is False
+
+
+def test_a_silently_replaced_sampler_is_corrected_and_told():
+    verdict = verify(ONE, GPU, 200, good(1))
+    assert verdict.info["sampler_name"] == "Euler"
+    assert verdict.adjustments == ("sampler_name=Euler (the model cannot use DPM++ 2M)",)
+
+
+def test_hires_that_did_not_happen_is_a_failed_attempt():
+    request = shaped({"width": 64, "height": 64, "enable_hr": True, "hr_scale": 2})
+    assert flaw_of(verify(request, GPU, 200, good(1))) is Flaw.WRONG_SIZE
+    assert isinstance(verify(request, GPU, 200, answer([picture(128, 128)], info())), Delivered)
+
+
+def test_an_error_of_the_caller_stays_the_callers():
+    assert isinstance(verify(ONE, GPU, 422, b'{"detail": []}'), CallersFault)
+
+
+# --- what the caller interrupted -----------------------------------------------------------------
+
+
+def test_a_single_interrupted_picture_is_no_picture():
+    verdict = verify(ONE, GPU, 200, answer([BLACK], info(2, seeds=1)), interrupted_by_us=True)
+    assert (verdict.images, verdict.interrupted) == ((), True)
+
+
+def test_the_finished_pictures_of_an_interrupted_batch_are_delivered_without_the_black_one():
+    body = answer([picture(value=9), picture(value=200), BLACK], info(3, seeds=4))
+    verdict = verify(FOUR, GPU, 200, body, interrupted_by_us=True)
+    assert len(verdict.images) == 2
+    assert {len(verdict.info[k]) for k in ("infotexts", "all_seeds", "all_prompts", "all_subseeds")} == {2}
+
+
+def test_a_black_grid_of_any_size_is_taken_away():
+    verdict = verify(FOUR, GPU, 200, answer([b64(png(1024, 512, 0))], info(2, seeds=4)), interrupted_by_us=True)
+    assert verdict.images == ()
+
+
+def test_a_dark_but_finished_picture_is_kept():
+    body = answer([b64(png(64, 64, 30))], info(1, seeds=4))
+    assert len(verify(FOUR, GPU, 200, body, interrupted_by_us=True).images) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(500, b""), (200, b'{"images": [], "info": ""}'), (200, b"{}"), (200, b"<html>")]
+)
+def test_an_interrupted_job_is_never_a_failure(status, body):
+    verdict = verify(ONE, GPU, status, body, interrupted_by_us=True)
+    assert (verdict.images, verdict.interrupted) == ((), True)
+
+
+def test_an_interrupt_that_came_too_late_changes_nothing():
+    assert verify(ONE, GPU, 200, good(1), interrupted_by_us=True).interrupted is False
+
+
+def test_a_black_picture_that_nobody_interrupted_is_incomplete():
+    assert flaw_of(verify(ONE, GPU, 200, answer([BLACK], info(2, seeds=1)))) is Flaw.INCOMPLETE
+
+
+# --- upscales --------------------------------------------------------------------------------------
+
+UPSCALE = shaped({"image": b64(png_head(64, 64)), "upscaler_1": "Resize Lanczos"}, operation=Operation.UPSCALE)
+
+
+def upscaled(width, height):
+    return json.dumps({"html_info": "Size: x", "image": picture(width, height)}).encode()
+
+
+def test_an_upscale_of_the_right_size_is_delivered():
+    verdict = verify(UPSCALE, GPU, 200, upscaled(128, 128))
+    assert (verdict.size, verdict.html_info) == ((128, 128), "Size: x")
+
+
+@pytest.mark.parametrize(
+    ("body", "flaw"),
+    [
+        (upscaled(64, 64), Flaw.WRONG_SIZE),
+        (b"{}", Flaw.EMPTY),
+        (b'{"image": "x"}', Flaw.EMPTY),
+        (b"[", Flaw.UNREADABLE),
+    ],
+)
+def test_an_upscale_that_did_not_happen_is_a_failed_attempt(body, flaw):
+    assert flaw_of(verify(UPSCALE, GPU, 200, body)) is flaw
+
+
+def test_no_upscaler_is_asked_for_and_so_the_original_size_is_right():
+    request = shaped({"image": b64(png_head(64, 64)), "upscaler_1": "None"}, operation=Operation.UPSCALE)
+    assert isinstance(verify(request, GPU, 200, upscaled(64, 64)), Delivered)
+
+
+# --- the checkpoint itself ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ({"title": "Diffusers/tiny-a", "name": "Diffusers/tiny-a"}, True),
+        ({"title": "Diffusers/tiny-a [0123456789]"}, True),
+        ({"title": "Diffusers/tiny-b"}, False),
+        ({"title": None, "type": None}, False),
+        ([], False),
+    ],
+)
+def test_the_loaded_checkpoint_is_compared_by_its_title(said, right):
+    assert is_loaded(ONE, GPU, json.dumps(said).encode()) is right
+
+
+@given(st.sampled_from([ONE, FOUR, UPSCALE]), st.binary(max_size=60), st.integers(100, 599), st.booleans())
+def test_no_answer_whatever_raises(request, body, status, interrupted):
+    assert verify(request, GPU, status, body, interrupted_by_us=interrupted) is not None
+    wrapped = json.dumps(
+        {"images": [PICTURE], "image": body.decode("latin-1"), "info": body.decode("latin-1")}
+    ).encode()
+    assert verify(request, GPU, 200, wrapped, interrupted_by_us=interrupted) is not None
