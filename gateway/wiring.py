@@ -8,7 +8,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,7 @@ from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
+from gateway.flow.faults import Faults
 from gateway.flow.forward import Forwarder
 from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
@@ -40,6 +41,7 @@ from gateway.flow.leave import Exit
 from gateway.flow.manage import Manager
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
+from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
 from gateway.flow.snapshot import CurrentCatalogue
@@ -134,13 +136,14 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
         client = SdnextClient()
         stack.push_async_callback(client.close)
         await _seed(settings, stores.manager)
-        backends = backends_of(settings)
-        services, supervisor = _assemble(settings, stores, client, backends, log)
+        roster = Roster(backends_of(settings), stores.manager)
+        await roster.read()
+        services, supervisor = _assemble(settings, stores, client, roster, log)
         services.readiness.watch(supervisor, lambda: bool(getattr(state, "is_draining", False)))
         await stack.enter_async_context(_running(supervisor, state))
         stack.push_async_callback(stores.pool.resign)
         with suppress(TimeoutError):  # a pool that is away must not keep a gateway from starting
-            async with asyncio.timeout(FIRST_LOOK_S if backends else 0):
+            async with asyncio.timeout(FIRST_LOOK_S if roster.backends else 0):
                 await services.current.is_known.wait()
         services.readiness.has_started = True
         yield services
@@ -164,16 +167,22 @@ async def _seed(settings: Settings, manager: Manager) -> None:
 
 
 def _assemble(
-    settings: Settings, stores: Stores, client: SdnextClient, backends: Mapping[str, Backend], log: Log
+    settings: Settings, stores: Stores, client: SdnextClient, roster: Roster, log: Log
 ) -> tuple[Services, Supervisor]:
     ledger = SqlLedger(stores.database)
     held, epoch, current = HeldJobs(), Epoch(), CurrentCatalogue()
     way_out = Exit(stores.jobs, held)
+    upkeep = Upkeep(client, stores.pool, stores.jobs, held)
+    faults = Faults(
+        lambda reload: upkeep.ask_reload(reload.backend, current.title_of(reload.checkpoint, reload.backend))
+    )
+    current.on_new_lists = faults.came_back
     gateway = Gateway(
         authenticator=Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         entrance=Entrance(stores.jobs, ledger, held),
-        forwarder=Forwarder(client, stores.pool, lambda: backends, current),
+        forwarder=Forwarder(client, stores.pool, lambda: roster.backends, current),
         way_out=way_out,
+        faults=faults,
         jobs=stores.jobs,
         epoch=epoch,
         current=current,
@@ -182,9 +191,8 @@ def _assemble(
     )
     dispatcher = Dispatcher(stores.pool)
     pulse = Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
-    upkeep = Upkeep(client, stores.pool, stores.jobs, held)
     watcher = Watcher(
-        lambda: tuple(backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
+        lambda: tuple(roster.backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
     )
     bookkeeper = Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading)
     supervisor = Supervisor(lambda name, error: log.failed("loop_failed", error, loop=name))
@@ -193,6 +201,8 @@ def _assemble(
     supervisor.add("dispatcher", dispatcher.run)
     supervisor.add("watcher", watcher.run)
     supervisor.add("ledger", bookkeeper.run)
+    supervisor.add("roster", roster.run)
+    supervisor.add("reloads", lambda: upkeep.reload_for_ever(lambda: roster.backends))
     return Services(gateway, current, Readiness(pulse, current)), supervisor
 
 

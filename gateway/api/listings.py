@@ -9,9 +9,11 @@ from starlette.responses import Response
 from gateway.api.credentials import credential_of
 from gateway.api.errors import json_response
 from gateway.domain.catalogue import Catalogue
+from gateway.domain.catalogue.listings import models_listed, samplers_listed, upscalers_listed
 from gateway.domain.errors import NoCapacity
 from gateway.domain.keys import Caller
-from gateway.domain.listings import models_listed, samplers_listed, upscalers_listed
+from gateway.domain.samplers import working_names
+from gateway.domain.upscalers import aliases_of
 from gateway.flow.own_view import options_of, require_a_model
 from gateway.flow.serve import Gateway
 
@@ -31,13 +33,15 @@ class ListingRoutes:
         """The samplers of the pool, for keys that have an image model to use them with."""
         caller, catalogue = await self._caller_and_catalogue(request)
         require_a_model(caller, catalogue)
-        return json_response(msgspec.json.encode(samplers_listed(catalogue)))
+        return json_response(msgspec.json.encode(samplers_listed(catalogue, working_names(catalogue))))
 
     async def upscalers(self, request: Request) -> Response:
         """The upscalers this key may use."""
         caller, catalogue = await self._caller_and_catalogue(request)
         aliases = self._gateway.operator.upscaler_aliases
-        return json_response(msgspec.json.encode(upscalers_listed(catalogue, caller.grants, aliases)))
+        return json_response(
+            msgspec.json.encode(upscalers_listed(catalogue, caller.grants, aliases_of(catalogue, aliases)))
+        )
 
     async def options(self, request: Request) -> Response:
         """The options as this key sees them."""

@@ -120,8 +120,14 @@ class BackendLacks(GenerationFailed):
 class AttemptFailed(GatewayError):
     """One attempt on one backend failed. Never reaches the caller as such: it is retried, or becomes GenerationFailed.
 
-    The sentence says what the backend said, in words that may be shown.
+    The sentence says what the backend said, in words that may be shown. `flaw` is the kind of failure
+    (`replies.Flaw`, "" when there was no answer), `signature` is equal for failures that are alike, and
+    `is_load_failure` says that the checkpoint could not be loaded.
     """
+
+    def __init__(self, sentence: str, flaw: str = "", signature: str = "", *, is_load_failure: bool = False) -> None:
+        self.flaw, self.signature, self.is_load_failure = flaw, signature, is_load_failure
+        super().__init__(sentence)
 
 
 class BackendUnreachable(AttemptFailed):

@@ -18,7 +18,7 @@ from gateway.domain.errors import AttemptFailed, BackendBroke, BackendTimedOut, 
 from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
 from gateway.domain.replies import AttemptFailed as FailedAttempt
-from gateway.domain.replies import CallersFault, Delivered, SetAside, is_loaded, repair, verify
+from gateway.domain.replies import CallersFault, Delivered, Flaw, SetAside, is_loaded, repair, verify
 from gateway.flow.ids import new_id
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.ports import BackendClient, Granted, PoolNews, PoolStore, RawReply
@@ -102,15 +102,22 @@ class Forwarder:
             case SetAside(reason=reason):
                 await self._report(backend, BackendState.SET_ASIDE)
                 raise AttemptFailed(reason)
-            case FailedAttempt(said=said):
-                raise AttemptFailed(said)
+            case FailedAttempt(flaw=flaw, said=said, signature=signature):
+                is_load_failure = flaw is Flaw.EMPTY and not await self._has_loaded(shaped, backend, inventory)
+                raise AttemptFailed(said, flaw, signature, is_load_failure=is_load_failure)
         # An infotext says the base name only; after a load, or where two checkpoints share it, the backend itself
         # decides.
-        if shaped.model is not None and (had_to_load or not verdict.model_is_certain):
-            checkpoint = await self._client.get(backend, "/sdapi/v1/checkpoint", CHECKPOINT_TIMEOUT_S)
-            if not is_loaded(shaped, inventory, checkpoint.body):
-                raise AttemptFailed("another model than the one asked for is loaded")
+        is_certain = shaped.model is None or (verdict.model_is_certain and not had_to_load)
+        if not is_certain and not await self._has_loaded(shaped, backend, inventory):
+            raise AttemptFailed("another model than the one asked for is loaded", Flaw.WRONG_MODEL, Flaw.WRONG_MODEL)
         return verdict
+
+    async def _has_loaded(self, shaped: Shaped, backend: Backend, inventory: BackendInventory) -> bool:
+        """Whether the backend itself says that the checkpoint asked for is loaded; true for jobs that need none."""
+        if shaped.model is None:
+            return True
+        checkpoint = await self._client.get(backend, "/sdapi/v1/checkpoint", CHECKPOINT_TIMEOUT_S)
+        return is_loaded(shaped, inventory, checkpoint.body)
 
     async def _send(self, backend: Backend, shaped: Shaped, body: bytes) -> RawReply:
         """The reply. Cancelled, it stops the backend first; LeftAtWork if that was cut short or gave no answer."""

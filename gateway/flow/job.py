@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.domain.errors import GatewayError, NoCapacity, StoreUnavailable
+from gateway.domain.faults import Attempted
 from gateway.domain.jobs import Outcome
 from gateway.domain.keys import Caller
 from gateway.domain.parameters import Shaped
 from gateway.domain.scheduling import Ticket
 from gateway.flow.dispatch import ticket_bytes
 from gateway.flow.enter import quotas_of, rates_of
+from gateway.flow.faults import attempted, fingerprint_of
 from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Abandoned, Attempt, LeftAtWork
 from gateway.flow.held import HeldJob
 from gateway.flow.ids import new_id
@@ -43,6 +45,7 @@ class Job:
         self.shaped = shaped
         self.request_id = request_id
         self.could_run_on = shaped.runnable_on
+        self.fingerprint = fingerprint_of(shaped)
         self.attempts = 0
         self.timing = Timing()
         self.rate = RateState(0, 0.0)
@@ -89,6 +92,10 @@ class Job:
         self._is_abandoned = False
         self.loaded = ""  # uncertain until the answer is verified; the watcher finds out
         return granted
+
+    def attempted(self, backend: str) -> Attempted:
+        """The attempt on that backend, for the book of faults."""
+        return attempted(self.job_id, self.fingerprint, self.caller.tenant_id, self.shaped, backend)
 
     def failed_on(self, backend: str, failure: GatewayError) -> None:
         """That attempt gave nothing; the same backend is not asked again."""

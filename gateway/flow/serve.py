@@ -19,6 +19,7 @@ from gateway.domain.keys import Caller
 from gateway.domain.parameters import OperatorPolicy, Shaped, ShapingContext, shape
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.enter import Entrance, KeysChanged
+from gateway.flow.faults import Faults
 from gateway.flow.forward import Abandoned, Attempt, Forwarder
 from gateway.flow.ids import new_id
 from gateway.flow.job import Job, Timing
@@ -61,6 +62,7 @@ class Gateway:
     entrance: Entrance
     forwarder: Forwarder
     way_out: Exit
+    faults: Faults
     jobs: JobStore
     epoch: Epoch
     current: CurrentCatalogue
@@ -77,6 +79,8 @@ class Gateway:
                 caller = await self.authenticator.authenticate(call.credential)
                 shaped = shape(call.operation, call.body, self._context(caller))
                 job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
+                self.faults.refuse(shaped, job.fingerprint)
+                job.could_run_on = self.faults.candidates(shaped, shaped.runnable_on)
                 try:
                     return await self._run(job, shaped, epoch, turn_over)
                 except KeysChanged as changed:
@@ -86,7 +90,10 @@ class Gateway:
     async def _run(self, job: Job, shaped: Shaped, epoch: str, turn_over: Callable[[], None]) -> Served:
         async with job.entered(self.entrance.enter, epoch):
             turn_over()
-            attempt = await self._attempt(job, shaped)
+            try:
+                attempt = await self._attempt(job, shaped)
+            finally:
+                self.faults.ended(job.job_id)
             job.delivered(attempt)
         return Served(
             body=attempt.body,
@@ -106,14 +113,18 @@ class Gateway:
             except NoCapacity as too_late:
                 raise (_gave_up(failed) if failed else too_late) from failed
             try:
-                return await self.forwarder.forward(shaped, granted)
+                attempt = await self.forwarder.forward(shaped, granted)
             except (AttemptFailed, BackendLacks) as failure:
                 failed = failure
+                self.faults.failed(job.attempted(granted.backend), failed)
                 job.failed_on(granted.backend, failed)
                 # Not after a time-out: the first backend may still be at it.
                 is_last = isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or job.is_late
                 if is_last or not job.could_run_on:
                     raise _gave_up(failed) from failed
+            else:
+                self.faults.succeeded(job.attempted(granted.backend))
+                return attempt
             await job.ask_again(self.jobs)
 
     def _context(self, caller: Caller) -> ShapingContext:

@@ -8,7 +8,7 @@ by itself. What a backend had within 24 hours stays published beside what it has
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,7 +102,7 @@ def cut_down(route: str, answer: object) -> Any:  # noqa: ANN401 - JSON of a bac
 class CurrentCatalogue:
     """The merged catalogue and each backend's inventory, replaced as a whole when the store has a newer version.
 
-    `is_known` is set once any backend was ever seen.
+    `is_known` is set once any backend was ever seen; `on_new_lists` is told of each backend whose lists were read anew.
     """
 
     def __init__(self) -> None:
@@ -111,6 +111,7 @@ class CurrentCatalogue:
         self.published: Mapping[str, PublishedInventory] = {}
         self.version = ""
         self.is_known = asyncio.Event()
+        self.on_new_lists: Callable[[str], None] = lambda _backend: None
         self._names: dict[tuple[str, str], str] = {}
 
     async def refresh(self, pool: PoolStore, version: str, now: float) -> None:
@@ -123,6 +124,7 @@ class CurrentCatalogue:
 
     def replace(self, published: Mapping[str, PublishedInventory], now: float) -> None:
         """Hold these inventories from now on."""
+        anew = [name for name, lists in published.items() if self._was_read_before(name, lists.read_at)]
         inventories = {name: inventory.inventory(name) for name, inventory in published.items()}
         departed = [lost for name, inventory in published.items() for lost in _departed(name, inventory.departed)]
         self.catalogue = merge(inventories.values(), departed, now)
@@ -132,6 +134,16 @@ class CurrentCatalogue:
         self._names = {
             (backend, file.title): model.name for model in self.catalogue.models for backend, file in model.on.items()
         }
+
+        for name in anew:
+            self.on_new_lists(name)
+
+    def _was_read_before(self, name: str, read_at: float) -> bool:
+        return name in self.published and self.published[name].read_at != read_at
+
+    def title_of(self, model: str, backend: str) -> str:
+        """What the backend calls the catalogue's model, "" if it has it no more."""
+        return next((m.on[backend].title for m in self.catalogue.models if m.name == model and backend in m.on), "")
 
     def name_of(self, backend: str, title: str) -> str:
         """The catalogue's name of what a backend calls `title`, "" if the catalogue does not know it."""

@@ -6,7 +6,11 @@ option that is absent is wrong.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -27,6 +31,8 @@ MANAGED_OPTIONS: dict[str, Any] = {
 }
 OPTIONS_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 10.0
+SLOT_TRIES = 300
+MOST_RELOADS = 100
 OK = 200
 
 
@@ -38,6 +44,7 @@ class Upkeep:
         self._pool = pool
         self._jobs = jobs
         self._held = held
+        self._reloads: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MOST_RELOADS)
 
     async def wrong_options(self, backend: Backend) -> dict[str, Any]:
         """The managed options that have another value there. Raises AttemptFailed."""
@@ -57,21 +64,49 @@ class Upkeep:
         wrong = await self.wrong_options(backend)
         if not wrong:
             return True
+        async with self._slot(backend) as is_held:
+            if not is_held:
+                return False
+            await self._client.post(backend, "/sdapi/v1/options", msgspec.json.encode(wrong), OPTIONS_TIMEOUT_S)
+            return not await self.wrong_options(backend)
+
+    def ask_reload(self, backend: str, title: str) -> None:
+        """Have this checkpoint loaded anew there as soon as the slot is free; too many at once are let go."""
+        with suppress(asyncio.QueueFull):
+            self._reloads.put_nowait((backend, title))
+
+    async def reload_for_ever(self, backends: Callable[[], Mapping[str, Backend]]) -> None:
+        """Load anew what was asked for, one after the other. Errors of the store end it, to be started again."""
+        while True:
+            name, title = await self._reloads.get()
+            if (backend := backends().get(name)) is not None and backend.is_managed:
+                await self._reload(backend, title)
+
+    async def _reload(self, backend: Backend, title: str) -> None:
+        """Only a forced load mends a checkpoint that answers with nothing (observed)."""
+        path = "/sdapi/v1/checkpoint?" + urlencode({"sd_model_checkpoint": title, "force": "true"})
+        for _ in range(SLOT_TRIES):
+            async with self._slot(backend) as is_held:
+                if is_held:
+                    with suppress(AttemptFailed):  # what is wrong there is found out by the next job or look
+                        await self._client.post(backend, path, b"", OPTIONS_TIMEOUT_S)
+                    return
+            await asyncio.sleep(1.0)
+
+    @asynccontextmanager
+    async def _slot(self, backend: Backend) -> AsyncIterator[bool]:
+        """The backend's slot for the length of the block; false where somebody else has it."""
         job_id = f"upkeep-{new_id()}"
         self._held.open(job_id)  # else the next heartbeat takes it for an orphan and gives the slot away
         try:
-            return await self._set_under_slot(backend, job_id, wrong)
+            is_held = await self._pool.hold(new_id(), job_id, backend.name)
+            try:
+                yield is_held
+            finally:
+                if is_held:
+                    await self._jobs.leave(Leaving(new_id(), job_id, Outcome.FINISHED))
         finally:
             self._held.close(job_id)
-
-    async def _set_under_slot(self, backend: Backend, job_id: str, wrong: dict[str, Any]) -> bool:
-        if not await self._pool.hold(new_id(), job_id, backend.name):
-            return False
-        try:
-            await self._client.post(backend, "/sdapi/v1/options", msgspec.json.encode(wrong), OPTIONS_TIMEOUT_S)
-            return not await self.wrong_options(backend)
-        finally:
-            await self._jobs.leave(Leaving(new_id(), job_id, Outcome.FINISHED))
 
 
 def decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON of a backend

@@ -23,6 +23,7 @@ from gateway.domain.usage import Measure, Record, Window
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
+from gateway.flow.faults import Faults
 from gateway.flow.forward import Forwarder
 from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
@@ -207,11 +208,13 @@ class Process:
         self.held, self.epoch, self.current = HeldJobs(), Epoch(), CurrentCatalogue()
         self.way_out = Exit(self.jobs, self.held)
         self.forwarder = Forwarder(backends, self.jobs, lambda: backends.declared, self.current)
+        self.faults = Faults(lambda _reload: None)
         self.gateway = Gateway(
             authenticator=Authenticator(keys, self.epoch, lambda: 0.0),
             entrance=Entrance(self.jobs, ledger, self.held),
             forwarder=self.forwarder,
             way_out=self.way_out,
+            faults=self.faults,
             jobs=self.jobs,
             epoch=self.epoch,
             current=self.current,

@@ -1,0 +1,37 @@
+"""Which backends there are: those the configuration declares, and those that were added while the gateway runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from gateway.domain.backends import Backend
+from gateway.domain.managed import KeptBackend
+from gateway.flow.manage import Manager
+
+READ_EVERY_S = 2.0
+
+
+class Roster:
+    """Every backend by name; a declared one counts before one of the same name that was added."""
+
+    def __init__(self, declared: Mapping[str, Backend], manager: Manager) -> None:
+        self._declared = dict(declared)
+        self._manager = manager
+        self._added: dict[str, Backend] = {}
+
+    @property
+    def backends(self) -> Mapping[str, Backend]:
+        """All of them, as of the last reading."""
+        return {**self._added, **self._declared}
+
+    async def run(self) -> None:
+        """Read what was added, every few seconds, for ever. Errors of the database end it, to be started again."""
+        while True:
+            await self.read()
+            await asyncio.sleep(READ_EVERY_S)
+
+    async def read(self) -> None:
+        """Read what was added. Raises StoreUnavailable; then the last reading stays."""
+        kept = await self._manager.all_of(KeptBackend)
+        self._added = {one.name: one.backend for one in kept}
