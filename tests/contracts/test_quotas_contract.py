@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.jobs import Outcome
@@ -165,6 +165,10 @@ async def test_a_job_that_ends_after_midnight_counts_on_the_day_it_entered(world
     st.datetimes(datetime(2026, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds it
     st.sampled_from(["as drawn", "first", "last", "leap"]),
 )
+@example(datetime(2028, 2, 29, tzinfo=UTC), "as drawn")
+@example(datetime(2028, 3, 1, tzinfo=UTC), "as drawn")
+@example(datetime(2100, 2, 28, tzinfo=UTC), "as drawn")  # not a leap year
+@example(datetime(2100, 3, 1, tzinfo=UTC), "as drawn")  # the only day on which a wrong century shows
 async def test_windows_begin_and_end_as_in_pythons_calendar(world: World, moment, where):
     day = {"as drawn": moment.day, "first": 1, "last": calendar.monthrange(moment.year, moment.month)[1], "leap": 28}[
         where

@@ -29,6 +29,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.adapters.redis.breaker import Breaker
 from gateway.adapters.redis.scripts import Script
@@ -63,11 +64,14 @@ class Connection:
         self.offset_ms = offset_ms
         self._breaker = Breaker(BREAKER_S)
         self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        # Retry(NoBackoff(), 0) is "never": left out, redis-py re-sends a timed-out script up to ten times.
+        # Retry(NoBackoff(), 0) is "never": a client made without it re-sends a timed-out script up to ten times.
+        # Maintenance notifications are on by default over TCP (redis-py 8): they stretch our time-outs, and the pool
+        # then hands out connections without looking for an unread answer.
         options: dict[str, Any] = {
             "socket_connect_timeout": timeout_s,
             "retry": Retry(NoBackoff(), 0),
             "health_check_interval": 0,
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
         self._pool = ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, socket_timeout=timeout_s, **options)
         self._redis = Redis(connection_pool=self._pool)

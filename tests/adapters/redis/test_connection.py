@@ -198,6 +198,13 @@ async def test_two_thousand_calls_at_once_share_the_connections_and_all_are_answ
     assert valkey.client.info("clients")["connected_clients"] <= before + MAX_CONNECTIONS
 
 
+async def test_over_tcp_no_notification_may_stretch_time_outs_or_hide_an_unread_answer(valkey, proxy, slow):
+    valkey.client.config_resetstat()
+    await RedisJobs(slow, "p").beat(0)
+    assert "cmdstat_client|maint_notifications" not in valkey.client.info("commandstats")
+    assert not slow._pool.maint_notifications_enabled()
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_answers_have_the_same_shape_in_both_versions_of_the_protocol(valkey, protocol):
     connection = Connection(f"{valkey.url}?protocol={protocol}", "test", timeout_s=5.0)
