@@ -101,7 +101,7 @@ class Gateway:
             except NoCapacity as too_late:
                 raise (_gave_up(failed) if failed else too_late) from failed
             try:
-                return await self.forwarder.forward(shaped, granted)
+                return await self.forwarder.forward(shaped, granted, job.work)
             except (AttemptFailed, BackendLacks) as failure:
                 failed = failure
                 job.failed_on(granted.backend, failed)
