@@ -1,7 +1,8 @@
 """One attempt on one backend: send, wait, and find out whether the answer is what was asked.
 
 The slot is this job's until its POST has returned. A caller who leaves while the backend works has it interrupted,
-again every second (SD.Next ignores an interrupt while it loads a model, observed), and the slot is kept until it has stopped.
+again every second (SD.Next ignores an interrupt while it loads a model, observed), and the slot is kept until it has
+stopped.
 """
 
 from __future__ import annotations

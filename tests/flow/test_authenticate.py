@@ -99,7 +99,7 @@ async def test_an_expired_key_is_told_that_it_expired():
 
 async def test_a_key_known_before_works_for_a_while_without_the_database():
     keys = Keys()
-    ours, epoch = authenticator(keys)
+    ours, _ = authenticator(keys)
     await ours.authenticate(KEY)
     keys.is_away = True
     await asyncio.sleep(CACHE_S + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import types
 from dataclasses import replace
@@ -223,7 +224,7 @@ async def test_while_a_checkpoint_loads_the_interrupt_is_repeated_every_second_a
         interrupts = [entry["at"] for entry in world.backends["a"].received("interrupt")]
         assert stopped_at - left_at == pytest.approx(8, abs=1.5)
         assert len(interrupts) >= 8
-        assert [later - sooner for sooner, later in zip(interrupts, interrupts[1:], strict=False)] == pytest.approx(
+        assert [later - sooner for sooner, later in itertools.pairwise(interrupts)] == pytest.approx(
             [1.0] * (len(interrupts) - 1), abs=1.0
         )
         assert max(interrupts) <= stopped_at  # never after our own POST has returned
