@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gateway.domain.backends import Backend, BackendState
 from gateway.domain.catalogue import BackendInventory
-from gateway.domain.errors import AttemptFailed, BackendBroke, BackendTimedOut, StoreUnavailable
+from gateway.domain.errors import AttemptFailed, BackendTimedOut, BackendUnreachable, StoreUnavailable
 from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
 from gateway.domain.replies import AttemptFailed as FailedAttempt
@@ -36,8 +36,11 @@ class Abandoned(AttemptFailed):
     """The attempt was given up while the backend may still be at work: its slot is not free."""
 
 
-class LeftAtWork(asyncio.CancelledError):
-    """The call ended before the backend did, which could not be stopped: its slot is not free."""
+@dataclass(slots=True)
+class Work:
+    """What one job does on its backend: `is_under_way` from before its POST until the backend itself has ended it."""
+
+    is_under_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,11 @@ class Forwarder:
         self._backends = backends
         self._current = current
 
-    async def forward(self, shaped: Shaped, granted: Granted) -> Attempt:
-        """The verified answer. Raises AttemptFailed when there is none; Abandoned while the backend may be at work."""
+    async def forward(self, shaped: Shaped, granted: Granted, work: Work) -> Attempt:
+        """The verified answer. Raises AttemptFailed when there is none; Abandoned while the backend may be at work.
+
+        However it ends, `work` tells whether the backend may still be at it.
+        """
         backend = self._backends().get(granted.backend)
         inventory = self._current.inventories.get(granted.backend)
         if backend is None or inventory is None:
@@ -77,7 +83,7 @@ class Forwarder:
         had_to_load = bool(wanted) and granted.loaded_before != wanted
         clock = asyncio.get_running_loop().time
         began = clock()
-        reply = await self._send(backend, shaped, render(shaped, inventory))
+        reply = await self._send(backend, shaped, render(shaped, inventory), work)
         took_s = clock() - began
         delivered = await self._verified(shaped, backend, inventory, reply, had_to_load=had_to_load)
         return Attempt(
@@ -119,15 +125,13 @@ class Forwarder:
         checkpoint = await self._client.get(backend, "/sdapi/v1/checkpoint", CHECKPOINT_TIMEOUT_S)
         return is_loaded(shaped, inventory, checkpoint.body)
 
-    async def _send(self, backend: Backend, shaped: Shaped, body: bytes) -> RawReply:
-        """The reply. Cancelled, it stops the backend first; LeftAtWork if that was cut short or gave no answer."""
+    async def _send(self, backend: Backend, shaped: Shaped, body: bytes, work: Work) -> RawReply:
         async with asyncio.TaskGroup() as group:
-            post = group.create_task(self._post(backend, shaped, body), name="post")
+            post = group.create_task(self._post(backend, shaped, body, work), name="post")
             try:
                 reply = await asyncio.shield(post)
-            except asyncio.CancelledError as left:
-                if not await self._is_stopped(backend, post):
-                    raise LeftAtWork from left
+            except asyncio.CancelledError:
+                await self._interrupt_until_done(backend, post)
                 raise
         match reply:
             case BackendTimedOut():
@@ -137,26 +141,23 @@ class Forwarder:
                 raise reply
         return reply
 
-    async def _post(self, backend: Backend, shaped: Shaped, body: bytes) -> RawReply | AttemptFailed:
+    async def _post(self, backend: Backend, shaped: Shaped, body: bytes, work: Work) -> RawReply | AttemptFailed:
         """Also a failure is an answer here, so that it can neither hide a cancellation nor be hidden by one."""
+        work.is_under_way = True
         try:
-            return await self._client.generate(backend, shaped.operation, body, run_limit_s(shaped))
+            reply = await self._client.generate(backend, shaped.operation, body, run_limit_s(shaped))
         except AttemptFailed as failed:
+            work.is_under_way = not isinstance(failed, BackendUnreachable)
             return failed
+        work.is_under_way = False
+        return reply
 
-    async def _is_stopped(self, backend: Backend, post: asyncio.Task[RawReply | AttemptFailed]) -> bool:
-        """Interrupt until the POST has ended; False if it ended without the backend's word, or we are made to stop.
-
-        Only while our own POST is open there does that backend certainly run this job.
-        """
-        try:
-            while not post.done():
-                with suppress(AttemptFailed):  # it cannot be told; its POST ends or times out all the same
-                    await self._client.post(backend, "/sdapi/v1/interrupt", b"", INTERRUPT_TIMEOUT_S)
-                await asyncio.wait([post], timeout=INTERRUPT_EVERY_S)
-        except asyncio.CancelledError:
-            return False
-        return not isinstance(post.result(), BackendTimedOut | BackendBroke)
+    async def _interrupt_until_done(self, backend: Backend, post: asyncio.Task[RawReply | AttemptFailed]) -> None:
+        """Only while our own POST is open there does that backend certainly run this job."""
+        while not post.done():
+            with suppress(AttemptFailed):  # it cannot be told; its POST ends or times out all the same
+                await self._client.post(backend, "/sdapi/v1/interrupt", b"", INTERRUPT_TIMEOUT_S)
+            await asyncio.wait([post], timeout=INTERRUPT_EVERY_S)
 
     async def _report(self, backend: Backend, state: BackendState) -> None:
         """Nobody is sent there until the watcher has seen it well again."""

@@ -24,16 +24,19 @@ class HeldJob:
     place: Granted | None = None
     granted: asyncio.Event = field(default_factory=asyncio.Event)
     is_lost: bool = False
+    given_back: Granted | None = None
 
     def take(self, granted: Granted) -> None:
-        """The job has this backend now; the call that waits goes on. The first word counts."""
-        if self.place is None:
+        """The job has this backend now; the call that waits goes on. The first word counts, and no late word of the
+        backend that was given back.
+        """
+        if self.place is None and granted != self.given_back:
             self.place = granted
             self.granted.set()
 
     def wait_again(self) -> None:
         """The job gave its backend back and waits for another."""
-        self.place = None
+        self.place, self.given_back = None, self.place
         self.granted.clear()
 
     async def backend(self) -> Granted:

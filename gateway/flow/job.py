@@ -18,7 +18,7 @@ from gateway.domain.scheduling import Ticket
 from gateway.flow.dispatch import ticket_bytes
 from gateway.flow.enter import quotas_of, rates_of
 from gateway.flow.faults import attempted, fingerprint_of
-from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Abandoned, Attempt, LeftAtWork
+from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Attempt, Work
 from gateway.flow.held import HeldJob
 from gateway.flow.ids import new_id
 from gateway.flow.leave import Exit
@@ -49,13 +49,14 @@ class Job:
         self.attempts = 0
         self.timing = Timing()
         self.rate = RateState(0, 0.0)
-        self.loaded: str | None = None
+        self.loaded: str | None = ""  # a slot that was granted too late to be used: nothing was loaded there
         self._exit = way_out
         self._log = log
         self._held = HeldJob(job_id)
-        self._entered_at = 0.0
+        self._entered_at = self._started_at = 0.0
+        self._granted: Granted | None = None
         self._attempt: Attempt | None = None
-        self._is_abandoned = False
+        self.work = Work()
         self._failures: list[str] = []
 
     @asynccontextmanager
@@ -89,7 +90,8 @@ class Job:
             ) from None
         self.timing.queue_s = _now() - self._entered_at - self.timing.swap_s - self.timing.generation_s
         self.attempts += 1
-        self._is_abandoned = False
+        self._granted, self._started_at = granted, _now()
+        self.work.is_under_way = False
         self.loaded = ""  # uncertain until the answer is verified; the watcher finds out
         return granted
 
@@ -101,7 +103,7 @@ class Job:
         """That attempt gave nothing; the same backend is not asked again."""
         self._failures.append(f"{backend}: {failure}")
         self.could_run_on -= {backend}
-        self._is_abandoned = isinstance(failure, Abandoned)
+        self._granted = None
         self.loaded = ""
 
     async def ask_again(self, jobs: JobStore) -> None:
@@ -117,14 +119,22 @@ class Job:
         """The answer is good; what remains is to leave."""
         self._attempt = attempt
         self.loaded = self.shaped.model.name if self.shaped.model else None
-        self.timing.generation_s = attempt.took_s
-        if attempt.had_to_load:
+        self._took(attempt.took_s, had_to_load=attempt.had_to_load)
+
+    def _took(self, seconds: float, *, had_to_load: bool) -> None:
+        self.timing.generation_s = seconds
+        if had_to_load:
             expected = self.shaped.price.megapixel_steps * ASSUMED_S_PER_MEGAPIXEL_STEP
-            self.timing.generation_s = min(attempt.took_s, expected)
-            self.timing.swap_s = attempt.took_s - self.timing.generation_s
+            self.timing.generation_s = min(seconds, expected)
+            self.timing.swap_s = seconds - self.timing.generation_s
 
     async def _leave(self, error: BaseException | None) -> None:
         outcome = self._outcome(error)
+        if (
+            outcome is Outcome.INTERRUPTED and self._granted is not None
+        ):  # what a caller leaves was worked on all the same
+            wanted = self.shaped.model.name if self.shaped.model else ""
+            self._took(_now() - self._started_at, had_to_load=bool(wanted) and self._granted.loaded_before != wanted)
         images = self._attempt.images if self._attempt and outcome is Outcome.FINISHED else 0
         gpu_s = self.timing.generation_s
         final = {
@@ -145,7 +155,7 @@ class Job:
                 loaded=self.loaded,
                 images=images,
                 gpu_seconds=gpu_s,
-                is_abandoned=self._is_abandoned or isinstance(error, LeftAtWork),
+                is_abandoned=self.work.is_under_way,
             )
         )
         self._log.call(

@@ -113,7 +113,7 @@ class Gateway:
             except NoCapacity as too_late:
                 raise (_gave_up(failed) if failed else too_late) from failed
             try:
-                attempt = await self.forwarder.forward(shaped, granted)
+                attempt = await self.forwarder.forward(shaped, granted, job.work)
             except (AttemptFailed, BackendLacks) as failure:
                 failed = failure
                 self.faults.failed(job.attempted(granted.backend), failed)

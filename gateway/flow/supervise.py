@@ -1,8 +1,8 @@
 """The loops that live as long as the process: restarted with back-off, counted, named.
 
-A loop that fails 5 times within a minute ends the process: better restarted from outside than half alive. Work of one
-call
-never runs here.
+A loop that fails 5 times within a minute ends the process: better restarted from outside than half alive. A store that
+is away is no failure of a loop: the loop tries again every second until the store is back. Work of one call never runs
+here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from gateway.domain.errors import StoreUnavailable
+
 FAILURES_THAT_END = 5
 WITHIN_S = 60.0
 FIRST_PAUSE_S = 0.2
+STORE_PAUSE_S = 1.0
 
 Loop = Callable[[], Awaitable[None]]
 OnFailure = Callable[[str, BaseException], None]
@@ -22,13 +25,16 @@ OnFailure = Callable[[str, BaseException], None]
 
 @dataclass(slots=True)
 class LoopState:
-    """How one loop fares; `failures` holds the loop-clock times of the last minute's failures."""
+    """How one loop fares; `failures` holds the loop-clock times of the last minute's failures, `away_told_at` that of
+    the last word about a store that is away.
+    """
 
     name: str
     restarts: int = 0
     is_running: bool = False
     last_error: str = ""
     failures: deque[float] = field(default_factory=deque)
+    away_told_at: float = float("-inf")
 
 
 class LoopsFailed(Exception):
@@ -66,10 +72,19 @@ class Supervisor:
             state.is_running = True
             try:
                 await loop()
+            except StoreUnavailable as away:
+                state.last_error = f"StoreUnavailable: {away}"
+                pause_s = STORE_PAUSE_S
+                if clock() - state.away_told_at > WITHIN_S:  # once a minute, not once a second
+                    state.away_told_at = clock()
+                    self._on_failure(state.name, away)
             except Exception as error:  # noqa: BLE001 - whatever a loop dies of, the others go on and it starts again
                 state.last_error = f"{type(error).__name__}: {error}"
                 self._on_failure(state.name, error)
                 state.failures.append(clock())
+                pause_s = FIRST_PAUSE_S * 2 ** len(state.failures)
+            else:
+                pause_s = FIRST_PAUSE_S
             finally:
                 state.is_running = False
             while state.failures and clock() - state.failures[0] > WITHIN_S:
@@ -77,4 +92,4 @@ class Supervisor:
             if len(state.failures) >= FAILURES_THAT_END:
                 raise LoopsFailed(f"loop {state.name} failed {FAILURES_THAT_END} times within {WITHIN_S:.0f} s")
             state.restarts += 1
-            await asyncio.sleep(FIRST_PAUSE_S * 2 ** len(state.failures))
+            await asyncio.sleep(pause_s)

@@ -1,8 +1,7 @@
 """Looks after the backends: up or down, what they have, what is loaded, when one that was lost is quiet again.
 
 Only the process that leads looks; what it finds is published to all. A health check never waits behind a backend's
-lock:
-it asks what SD.Next answers in milliseconds while it generates or loads (observed).
+lock: it asks what SD.Next answers in milliseconds while it generates or loads (observed).
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ ANSWER_TIMEOUT_S = 5.0
 FAILURES_TO_BE_DOWN = 2
 QUIET_ANSWERS = 2
 SET_ASIDE_S = 30.0
+STALE_S = 60.0  # twice a slow swap, in which a healthy backend's progress stands still (observed)
 
 
 @dataclass(slots=True)
@@ -36,6 +36,9 @@ class Watched:
     read_at: float = 0.0
     quiet_answers: int = 0
     set_aside_at: float = 0.0
+    calmed: str = ""
+    progress: tuple[object, ...] | None = None
+    progress_at: float = 0.0
     state: BackendState = BackendState.UNSEEN
 
 
@@ -99,28 +102,37 @@ class Watcher:
             await self._pool.publish(new_id(), news)
 
     async def _look_at(self, backend: Backend, seen: PoolChanges, found: _Findings) -> None:
-        watched = self._watched.setdefault(backend.name, Watched())
+        known = seen.states.get(backend.name)
+        watched = self._watched.setdefault(backend.name, Watched(state=BackendState(known or BackendState.UNSEEN)))
         slot = seen.slots.get(backend.name)
         try:
             checkpoint = await self._checkpoint(backend)
-            if watched.state != BackendState.UP or seen.at - watched.read_at > READ_LISTS_EVERY_S:
-                found.inventories[backend.name] = (await self._read_lists(backend, seen.at)).to_bytes()
-                watched.read_at = seen.at
-                watched.is_managed = False
-            if not watched.is_managed and backend.is_managed:
-                watched.is_managed = await self._upkeep.set_options(backend)
-        except (AttemptFailed, StoreUnavailable) as error:
+            await self._read_and_manage(backend, watched, seen, found)
+        except StoreUnavailable:
+            return  # that says nothing about the backend
+        except AttemptFailed as error:
             watched.failures += 1
             if watched.failures >= FAILURES_TO_BE_DOWN or isinstance(error, BackendUnreachable):
                 watched.state = BackendState.DOWN
         else:
             watched.failures = 0
-            watched.state = self._well(watched, seen.states.get(backend.name), seen.at)
+            watched.state = self._well(watched, known, seen.at)
             if slot is None and checkpoint is not None:
                 found.loaded[backend.name] = self._current.name_of(backend.name, checkpoint)
             if slot is not None and slot.is_recovering:
                 await self._calm(backend, watched, slot, found)
         found.states[backend.name] = watched.state
+
+    async def _read_and_manage(self, backend: Backend, watched: Watched, seen: PoolChanges, found: _Findings) -> None:
+        """Lists and options, of a backend that comes (back) or was not read for a while. Raises AttemptFailed."""
+        # Also when a job found it dead meanwhile: it may have been started anew between two looks.
+        was_gone = BackendState.DOWN in (watched.state, seen.states.get(backend.name))
+        if was_gone or seen.at - watched.read_at > READ_LISTS_EVERY_S:
+            found.inventories[backend.name] = (await self._read_lists(backend, seen.at)).to_bytes()
+            watched.read_at = seen.at
+            watched.is_managed = False
+        if not watched.is_managed and backend.is_managed:
+            watched.is_managed = await self._upkeep.set_options(backend)
 
     @staticmethod
     def _well(watched: Watched, known: str | None, now: float) -> BackendState:
@@ -129,7 +141,10 @@ class Watcher:
             watched.set_aside_at = 0.0
             return BackendState.UP
         watched.set_aside_at = watched.set_aside_at or now
-        return BackendState.SET_ASIDE if now - watched.set_aside_at < SET_ASIDE_S else BackendState.UP
+        if now - watched.set_aside_at < SET_ASIDE_S:
+            return BackendState.SET_ASIDE
+        watched.set_aside_at = 0.0
+        return BackendState.UP
 
     async def _checkpoint(self, backend: Backend) -> str | None:
         """The title of what is loaded, "" for nothing, None if it does not say. Raises AttemptFailed."""
@@ -166,12 +181,24 @@ class Watcher:
             raise AttemptFailed("The backend's list of checkpoints is changing.")
 
     async def _calm(self, backend: Backend, watched: Watched, slot: SlotView, found: _Findings) -> None:
-        """Interrupt what a lost job left running; quiet after two idle answers, a look apart."""
-        await self._client.post(backend, "/sdapi/v1/interrupt", b"", ANSWER_TIMEOUT_S)
-        reply = await self._client.get(backend, "/sdapi/v1/progress?skip_current_image=true", ANSWER_TIMEOUT_S)
-        watched.quiet_answers = watched.quiet_answers + 1 if is_idle(decoded(reply.body)) else 0
-        if watched.quiet_answers >= QUIET_ANSWERS:
+        """Interrupt what a lost job left running; quiet after two idle answers, a look apart.
+
+        A job that crashed leaves its progress standing for ever (observed): what stands still that long is quiet too.
+        """
+        if watched.calmed != slot.mark:
+            watched.calmed, watched.quiet_answers, watched.progress = slot.mark, 0, None
+        try:
+            await self._client.post(backend, "/sdapi/v1/interrupt", b"", ANSWER_TIMEOUT_S)
+            reply = await self._client.get(backend, "/sdapi/v1/progress?skip_current_image=true", ANSWER_TIMEOUT_S)
+        except AttemptFailed:
             watched.quiet_answers = 0
+            return
+        progress = decoded(reply.body)
+        watched.quiet_answers = watched.quiet_answers + 1 if is_idle(progress) else 0
+        if watched.progress is None or watched.progress != identity_of(progress):
+            watched.progress, watched.progress_at = identity_of(progress), asyncio.get_running_loop().time()
+        is_stale = asyncio.get_running_loop().time() - watched.progress_at > STALE_S
+        if watched.quiet_answers >= QUIET_ANSWERS or is_stale:
             found.quiet[backend.name] = slot.mark
 
 
@@ -181,3 +208,12 @@ def is_idle(progress: object) -> bool:
         return False
     state = progress.get("state")
     return isinstance(state, dict) and not state.get("job") and not state.get("job_count")
+
+
+def identity_of(progress: object) -> tuple[object, ...]:
+    """What changes in `/progress` while a job goes on: its id, step and share done."""
+    if not isinstance(progress, dict):
+        return ()
+    state = progress.get("state")
+    step = state.get("sampling_step") if isinstance(state, dict) else None
+    return progress.get("id"), step, progress.get("progress")

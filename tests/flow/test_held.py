@@ -44,6 +44,16 @@ async def test_the_first_word_counts_until_the_job_waits_again():
     assert await job.backend() == ON_B
 
 
+async def test_a_late_word_of_the_backend_that_was_given_back_is_ignored():
+    job = HeldJobs().open("j1")
+    job.take(ON_A)
+    job.wait_again()
+    job.take(Granted("a", "", 1.0))
+    assert not job.granted.is_set()
+    job.take(ON_B)
+    assert await job.backend() == ON_B
+
+
 async def test_a_waiting_job_that_the_store_forgot_is_told_so():
     held = HeldJobs()
     job = held.open("j1")

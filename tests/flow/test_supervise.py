@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.domain.errors import StoreUnavailable
 from gateway.flow.supervise import FAILURES_THAT_END, LoopsFailed, Supervisor
 
 pytestmark = pytest.mark.virtual_time
@@ -66,3 +67,37 @@ async def test_failures_spread_over_hours_never_end_the_process():
         async with asyncio.timeout(3600):
             await supervisor.run()
     assert len(failures) > 10 * FAILURES_THAT_END
+
+
+async def test_a_store_that_is_away_for_an_hour_never_ends_the_process_and_is_told_once_a_minute():
+    told, tries = [], []
+
+    async def asks_the_store():
+        tries.append(True)
+        raise StoreUnavailable("away")
+
+    supervisor = Supervisor(lambda name, _error: told.append(name))
+    supervisor.add("heartbeat", asks_the_store)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3600):
+            await supervisor.run()
+    assert len(tries) == pytest.approx(3600, abs=2)
+    assert len(told) == pytest.approx(60, abs=2)
+
+
+async def test_loops_that_are_cancelled_all_end_and_none_is_started_again():
+    ended = []
+
+    async def steady():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    supervisor = Supervisor(lambda _name, _error: None)
+    supervisor.add("one", steady)
+    supervisor.add("two", steady)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(10):
+            await supervisor.run()
+    assert (ended, [state.restarts for state in supervisor.states]) == ([True, True], [0, 0])

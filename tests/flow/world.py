@@ -256,8 +256,8 @@ class World:
     keys: Keys
     ledger: MemoryLedger
     processes: list[Process]
-    group: asyncio.TaskGroup
     loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    calls: list[asyncio.Task[Served]] = field(default_factory=list)
 
     @property
     def process(self) -> Process:
@@ -268,13 +268,15 @@ class World:
 
     def asking(self, process: Process | None = None, **fields: Any) -> asyncio.Task[Served]:
         """A call under way."""
-        return asyncio.get_running_loop().create_task((process or self.process).ask(**fields), name="call")
+        call = asyncio.get_running_loop().create_task((process or self.process).ask(**fields), name="call")
+        self.calls.append(call)
+        return call
 
     def add_process(self, name: str) -> Process:
         """One more gateway process, its loops running."""
         process = Process(name, self.store, self.backends, self.keys, self.ledger)
         self.processes.append(process)
-        self.loops[name] = self.group.create_task(process.supervisor.run(), name=f"loops of {name}")
+        self.loops[name] = asyncio.get_running_loop().create_task(process.supervisor.run(), name=f"loops of {name}")
         return process
 
     async def kill(self, process: Process) -> None:
@@ -282,6 +284,14 @@ class World:
         (name,) = (name for name, task in self.loops.items() if process.jobs._process == name)
         self.loops[name].cancel()
         await asyncio.wait([self.loops[name]])
+
+    async def end(self) -> list[BaseException | None]:
+        """Stop every call and every loop; how the loops ended."""
+        for tasks in (self.calls, list(self.loops.values())):
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        return ended
 
     def holdings(self) -> dict[str, object]:
         """Everything that jobs can hold, anywhere; see `nothing_held`."""
@@ -331,15 +341,15 @@ async def running(
     """A world with one process, back when every backend is up. After it no task may be left."""
     before = asyncio.all_tasks()
     store, keys, ledger = LoopStore(), Keys({digest_of(KEY): caller}), MemoryLedger()
-    async with SimulatedBackends(pool or {"a": sdnext()}) as backends, asyncio.TaskGroup() as group:
-        world = World(store, backends, keys, ledger, [], group)
+    async with SimulatedBackends(pool or {"a": sdnext()}) as backends:
+        world = World(store, backends, keys, ledger, [])
         process = world.add_process("one")
-        if ready:
-            await until(lambda: process.current.catalogue.backends and set(store.states.values()) == {"up"})
-            await until(lambda: not store.slots)
         try:
+            if ready:
+                await until(lambda: process.current.catalogue.backends and set(store.states.values()) == {"up"})
+                await until(lambda: not store.slots)
             yield world
         finally:
-            for task in world.loops.values():
-                task.cancel()
+            ended = await world.end()
+    assert [error for error in ended if isinstance(error, Exception)] == [], "loops gave up"
     assert asyncio.all_tasks() - before == set()

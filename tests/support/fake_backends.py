@@ -90,14 +90,13 @@ class SimulatedBackends:
     def __init__(self, pool: Mapping[str, SimulationOptions]) -> None:
         self.servers = {name: SimulatedServer(options) for name, options in pool.items()}
         self.declared = {name: Backend(name, f"http://{name}.test") for name in pool}
-        self._group = asyncio.TaskGroup()
         self._working: set[asyncio.Task[None]] = set()
+        self._broken: list[BaseException | None] = []
 
     def __getitem__(self, name: str) -> SimulatedServer:
         return self.servers[name]
 
     async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
         return self
 
     async def __aexit__(
@@ -105,7 +104,9 @@ class SimulatedBackends:
     ) -> None:
         for task in self._working:
             task.cancel()
-        await self._group.__aexit__(kind, error, trace)
+        ended = await asyncio.gather(*self._working, return_exceptions=True)
+        broken = [end for end in ended + self._broken if isinstance(end, Exception)]
+        assert error is not None or broken == [], f"the simulator itself failed: {broken!r}"
 
     async def generate(self, backend: Backend, operation: Operation, body: bytes, run_limit_s: float) -> RawReply:
         """Send one job and read the whole answer."""
@@ -128,9 +129,9 @@ class SimulatedBackends:
         request = httpx2.Request(method, f"http://sdnext.test{path}", content=body or None, headers=headers)
         reply: asyncio.Future[RawReply] = asyncio.get_running_loop().create_future()
         server.open.add(reply)
-        task = self._group.create_task(server.answer(request, reply), name=f"{backend.name} {path}")
+        task = asyncio.get_running_loop().create_task(server.answer(request, reply), name=f"{backend.name} {path}")
         self._working.add(task)
-        task.add_done_callback(self._working.discard)
+        task.add_done_callback(self._ended)
         try:
             async with asyncio.timeout(timeout_s):
                 return await reply
@@ -138,3 +139,7 @@ class SimulatedBackends:
             raise BackendTimedOut(f"The backend gave no answer within {timeout_s:.0f} s.") from None
         finally:
             server.open.discard(reply)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._working.discard(task)
+        self._broken.append(None if task.cancelled() else task.exception())
