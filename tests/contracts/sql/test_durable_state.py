@@ -155,6 +155,11 @@ async def test_a_postgresql_that_was_away_serves_again_at_the_first_call_after_i
         server.start()
 
         assert await the(bookkeeper, ACME) == ACME
+
+        # Unnoticed: every connection of the pool is dead, and nobody has found out yet.
+        server.stop()
+        server.start()
+        assert await the(bookkeeper, ACME) == ACME
         await database.close()
 
 
