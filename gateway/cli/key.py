@@ -11,7 +11,7 @@ from gateway.cli.tenant import Loras, Models, Upscalers
 from gateway.cli.values import given, grants_with, json_of, moment, new_grants, seconds, text_of
 from gateway.domain.forms import described, overrides_of_json
 from gateway.domain.keys import Grants
-from gateway.domain.managed import Key
+from gateway.domain.managed import Key, Tenant
 from gateway.domain.overrides import Overrides
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(callback=set_up, help="Keys: credentials of tenants.", no_args_is_help=True)
 
-_COLUMNS = ("tenant_id", "name", "prefix", "id", "created_at", "expires_at", "revoked_at")
+_COLUMNS = ("tenant", "name", "prefix", "id", "created_at", "expires_at", "revoked_at")
 _UNTOLD = "Running gateways could not be told yet; they take the change up when their key cache ends."
 Ref = Annotated[str, typer.Argument(help="The key's id, its prefix, or TENANT/NAME.")]
 Expires = Annotated[str | None, typer.Option(help="When it ends: 30d, 2027-01-31, 2027-01-31T12:00Z or never.")]
@@ -91,16 +91,24 @@ def list_all(
 ) -> None:
     """Keys without their secrets: all, or a tenant's."""
 
-    async def work(manager: Manager, _: Author) -> list[Key]:
-        return await (manager.keys_of(tenant) if tenant else manager.all_of(Key))
+    async def work(manager: Manager, _: Author) -> list[dict[str, Any]]:
+        keys = await (manager.keys_of(tenant) if tenant else manager.all_of(Key))
+        names = {owner.id: owner.name for owner in await manager.all_of(Tenant)}
+        told = [{"tenant": names[key.tenant_id], **described(key)} for key in keys]
+        return sorted(told, key=lambda key: (key["tenant"], key["name"]))
 
-    show_list(_COLUMNS, [described(key) for key in run(context, work)], as_json=as_json)
+    show_list(_COLUMNS, run(context, work), as_json=as_json)
 
 
 @app.command()
 def show(context: typer.Context, key: Ref, as_json: Json = False) -> None:
     """One key with all there is to tell; never its secret."""
-    show_one(described(run(context, lambda manager, _: manager.show(Key, key))), as_json=as_json)
+
+    async def work(manager: Manager, _: Author) -> dict[str, Any]:
+        found = await manager.show(Key, key)
+        return {"tenant": (await manager.show(Tenant, found.tenant_id)).name, **described(found)}
+
+    show_one(run(context, work), as_json=as_json)
 
 
 @app.command("set")

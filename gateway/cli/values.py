@@ -106,7 +106,7 @@ def json_of(text: str, what: str) -> Any:  # noqa: ANN401 - any JSON
     source = text_of(text[1:]) if text.startswith("@") else text_of("-") if text == "-" else text
     try:
         return json.loads(source)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The {what} are no JSON ({error}). Mind the shell's quotes, or give @file.") from error
 
 

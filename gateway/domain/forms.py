@@ -6,6 +6,7 @@ Every function that refuses raises InvalidRequest with the field at fault and a 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -77,6 +78,7 @@ def overrides_of_json(value: Any) -> Overrides:  # noqa: ANN401 - any JSON; this
     """
     if not isinstance(value, dict):
         raise InvalidRequest('Overrides must be a JSON object, such as {"force": {"steps": 20}}.', field="overrides")
+    _check_is_json(value)
     words = _OVERRIDE_WORDS & value.keys()
     if not words:
         return Overrides(force=value)
@@ -92,6 +94,13 @@ def overrides_of_json(value: Any) -> Overrides:  # noqa: ANN401 - any JSON; this
         if overrides.minimum[name] > overrides.maximum[name]:
             raise InvalidRequest(f"overrides: the minimum of {name} is above its maximum.", field="overrides")
     return overrides
+
+
+def _check_is_json(value: Any) -> None:  # noqa: ANN401 - what claims to be JSON
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest("Overrides must be plain JSON without NaN or Infinity.", field="overrides") from error
 
 
 def _object(value: Mapping[str, Any], word: str) -> dict[str, Any]:
@@ -190,6 +199,7 @@ def changed(thing: Thing, changes: Mapping[str, Any]) -> Thing:
 def check(thing: Managed) -> None:
     """Refuse a value that could not be kept or used."""
     check_name(thing.name)
+    _check_texts(thing.backend if isinstance(thing, KeptBackend) else thing)
     if isinstance(thing, KeptPlan):
         _check_plan(thing.plan)
     elif isinstance(thing, Key):
@@ -206,6 +216,14 @@ def check_name(name: str) -> None:
             " or digit.",
             field="name",
         )
+
+
+def _check_texts(value: Any) -> None:  # noqa: ANN401 - any of the managed dataclasses
+    """No database keeps NUL or half a character, and nothing shown in a list may hold a line's end."""
+    for part in fields(value):
+        text = getattr(value, part.name)
+        if isinstance(text, str) and not text.isprintable():
+            raise InvalidRequest(f"{part.name} must not hold control characters.", field=part.name)
 
 
 def _check_plan(plan: Plan) -> None:

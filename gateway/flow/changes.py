@@ -32,7 +32,7 @@ def new_id(kind: str, random_bytes: RandomBytes) -> str:
 
 async def the(books: Books, kind: type[Thing], ref: str) -> Thing:
     """The one that `ref` means. UnknownName names the nearest; InvalidRequest if it can mean several."""
-    found = await books.find(kind, ref)
+    found = await books.find(kind, ref) if ref.isprintable() else []  # nothing else was ever kept
     if len(found) == 1:
         return found[0]
     if found:

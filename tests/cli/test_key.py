@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 
@@ -127,8 +126,13 @@ def test_keys_are_listed_by_tenant(gateway, acme):
     gateway("key", "create", "acme", "a")
     gateway("key", "create", "other", "b")
 
+    gateway("key", "create", "acme", "z")
+
     assert [key["name"] for key in gateway.json("key", "list", "other")] == ["b"]
-    assert [key["name"] for key in json.loads(gateway("key", "list", "--json"))] == ["a", "b"]
+    listed = [(key["tenant"], key["name"]) for key in gateway.json("key", "list")]
+    assert listed == [("acme", "a"), ("acme", "z"), ("other", "b")]
+    assert [line.split()[:2] for line in gateway("key", "list").splitlines()[1:]] == [list(pair) for pair in listed]
+    assert gateway.json("key", "show", "acme/z")["tenant"] == "acme"
     assert "Did you mean acme?" in gateway("key", "list", "acmee", status=1)
 
 

@@ -110,8 +110,9 @@ def test_overrides_are_read_with_all_their_parts():
         ({"forbid": "x"}, "overrides.forbid"),
         ({"maximum": {"steps": "20"}}, "overrides.maximum.steps must be a number"),
         ({"maximum": {"steps": True}}, "overrides.maximum.steps must be a number"),
-        ({"minimum": {"steps": float("nan")}}, "overrides.minimum.steps must be a number"),
-        ({"minimum": {"steps": float("inf")}}, "overrides.minimum.steps must be a number"),
+        ({"minimum": {"steps": float("nan")}}, "without NaN or Infinity"),
+        ({"force": {"extra": [float("inf")]}}, "without NaN or Infinity"),
+        ({"steps": {1, 2}}, "plain JSON"),
         ({"minimum": {"steps": 3}, "maximum": {"steps": 2}}, "the minimum of steps is above its maximum"),
     ],
 )
@@ -145,6 +146,16 @@ def test_a_plan_is_described_and_changed_by_the_names_of_its_limits_on_one_level
 def test_what_no_operator_may_set_is_refused(thing, field):
     with pytest.raises(InvalidRequest, match=f"{field} cannot be set"):
         changed(thing, {field: 1})
+
+
+@pytest.mark.parametrize("text", ["a\0", "a\nb", "\ud800"])
+def test_a_text_that_a_database_could_not_keep_is_refused_by_its_field(text):
+    backend = KeptBackend(Backend("gpu-1", "http://h:1", password=text))
+
+    for thing, field in ((replace(KEY, default_model=text), "default_model"), (backend, "password")):
+        with pytest.raises(InvalidRequest, match="control characters") as caught:
+            check(thing)
+        assert caught.value.field == field
 
 
 @pytest.mark.parametrize("name", ["a", "acme", "Ünïcode 2", "a.b_c@d+e-f", "9" * 64])

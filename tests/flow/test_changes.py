@@ -16,7 +16,8 @@ async def office(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ref", "nearest"), [("acmee", ("acme", "acme-eu")), ("zetta", ("zeta",)), ("xyz", ()), ("", ())]
+    ("ref", "nearest"),
+    [("acmee", ("acme", "acme-eu")), ("zetta", ("zeta",)), ("xyz", ()), ("", ()), ("a\0", ()), ("\ud800", ())],
 )
 async def test_a_name_that_nobody_has_is_answered_with_the_two_nearest_at_most(office, ref, nearest):
     async with office.bookkeeper.reading() as books:

@@ -11,7 +11,6 @@ from sqlalchemy import select
 
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.ledger import SqlLedger
-from gateway.adapters.sql.migrate import migrate
 from gateway.adapters.sql.tables import ledger as table
 from gateway.domain.jobs import Operation, Outcome
 from gateway.domain.reports import DAY_S, Grouping, UsageQuestion, UsageRow
@@ -103,17 +102,11 @@ async def test_texts_and_numbers_that_a_database_refuses_are_kept_as_near_as_it_
     ]
 
 
-@pytest.fixture
-def migrated_url(empty_url):
-    asyncio.run(migrate(empty_url))
-    return empty_url
-
-
 @given(text=st.text(alphabet=st.characters(codec=None, categories=None)), number=st.floats())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_stands_in_a_record_it_is_kept(migrated_url, text, number):
+def test_whatever_stands_in_a_record_it_is_kept(url, text, number):
     async def insert():
-        database = Database(migrated_url)
+        database = Database(url)
         try:
             await SqlLedger(database).insert([replace(RECORD, job_id=uuid4().hex, reason=text, swap_s=number)])
         finally:

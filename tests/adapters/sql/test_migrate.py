@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import stat
 from dataclasses import asdict
 
@@ -76,6 +78,20 @@ async def test_a_sqlite_file_and_what_lies_beside_it_is_for_its_owner_only(tmp_p
 
     assert set(modes) >= {"gateway.db", "gateway.db-wal"}
     assert set(modes.values()) == {0o600}
+
+
+async def test_a_migration_of_sqlite_waits_while_another_process_migrates(tmp_path):
+    # Without the lock about 1 of 100 processes that switch a new file to WAL together is told "database is locked".
+    url = f"sqlite:///{tmp_path}/gateway.db"
+    with (tmp_path / "gateway.db.lock").open("w") as another:
+        fcntl.flock(another, fcntl.LOCK_EX)
+        migration = asyncio.ensure_future(migrate(url))
+        done, _ = await asyncio.wait({migration}, timeout=0.3)
+        assert not done
+        assert not (await check(url)).current
+
+    assert (await migration).current == ""
+    assert (await check(url)).is_newest
 
 
 async def test_a_percent_sign_or_a_space_in_the_path_of_the_file_does_no_harm(tmp_path):

@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
-from tests.contracts.sql.databases import bookkeeper, database, empty_url, key_store, ledger, postgres, url
+from tests.contracts.sql.databases import (
+    bookkeeper,
+    database,
+    empty_url,
+    key_store,
+    ledger,
+    migrated_file,
+    migrated_template,
+    new_url,
+    postgres,
+    url,
+)
 
-__all__ = ["bookkeeper", "database", "empty_url", "key_store", "ledger", "postgres", "url"]
+__all__ = [
+    "bookkeeper",
+    "database",
+    "empty_url",
+    "key_store",
+    "ledger",
+    "migrated_file",
+    "migrated_template",
+    "new_url",
+    "postgres",
+    "url",
+]

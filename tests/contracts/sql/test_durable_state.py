@@ -15,10 +15,13 @@ from gateway.adapters.sql.books import SqlBookkeeper
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.migrate import check, migrate
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.keys import Grants, Names
 from gateway.domain.managed import EditConflict, Key, Tenant
 from gateway.flow.credentials import KeyRequest
 from gateway.flow.manage import Manager
 from tests.contracts.sql.builders import ACME, SECRET, keep, the
+from tests.contracts.sql.postgres import running_postgres
 from tests.flow.management import ALICE, RecordingAnnouncer
 
 _STEPS_UP = """
@@ -26,6 +29,8 @@ import asyncio, sys
 from gateway.adapters.sql.books import SqlBookkeeper
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.migrate import migrate
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.keys import Grants, Names
 from gateway.domain.managed import Tenant
 
 async def main(url, edits):
@@ -116,6 +121,46 @@ async def test_a_change_that_raises_leaves_nothing_behind(bookkeeper):
 
     async with bookkeeper.reading() as books:
         assert await books.all(Tenant) == []
+
+
+async def test_changes_from_many_processes_at_once_are_all_kept(several_managers):
+    await several_managers[0].create_tenant(ALICE, "acme")
+
+    def one_more(before):
+        return {"grants": Grants(models=Names((*before.grants.models.allow, f"model {before.version}")))}
+
+    async def change_ten_times(manager):
+        for _ in range(10):
+            await manager.change(ALICE, (Tenant, "acme"), one_more)
+
+    await asyncio.gather(*map(change_ten_times, several_managers))
+
+    allowed = (await several_managers[0].show(Tenant, "acme")).grants.models.allow
+    assert allowed == ("*", *(f"model {number}" for number in range(1, 41)))
+
+
+@pytest.mark.xdist_group("postgres")
+async def test_a_postgresql_that_was_away_serves_again_at_the_first_call_after_it_came_back():
+    with running_postgres() as server:
+        url = server.address.format(database="postgres")
+        await migrate(url)
+        database = Database(url)
+        bookkeeper = SqlBookkeeper(database)
+        await keep(bookkeeper, ACME)
+
+        server.stop()
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await the(bookkeeper, ACME)
+        server.start()
+
+        assert await the(bookkeeper, ACME) == ACME
+
+        # Unnoticed: every connection of the pool is dead, and nobody has found out yet.
+        server.stop()
+        server.start()
+        assert await the(bookkeeper, ACME) == ACME
+        await database.close()
 
 
 async def test_of_many_first_runs_at_once_one_makes_the_credentials(several_managers):
