@@ -57,6 +57,11 @@ class SimulatedServer:
         self.simulation.engine.power.refuse = self.refuse
 
     @property
+    def port(self) -> int:
+        """The port it listens on, or listened on last."""
+        return self._port
+
+    @property
     def url(self) -> str:
         """Where it answers, without a slash at the end."""
         return f"http://{self._host}:{self._port}"
