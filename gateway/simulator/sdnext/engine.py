@@ -41,10 +41,16 @@ class Power:
 
 @dataclass(slots=True)
 class Counters:
-    """What tests and benches ask about: loads done, jobs that ran, and how many waited for the lock at most."""
+    """What tests and benches ask about.
+
+    `jobs` ran since the start; `waiting_or_running` are jobs at the lock now, which a good gateway keeps at 1 at most;
+    `in_flight` are requests that hold a thread.
+    """
 
     loads: int = 0
     jobs: int = 0
+    waiting_or_running: int = 0
+    most_waiting_or_running: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -96,8 +102,14 @@ class Engine:
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
         """The queue lock: one job at a time, first come first served."""
-        async with self._lock:
-            yield
+        counters = self.counters
+        counters.waiting_or_running += 1
+        counters.most_waiting_or_running = max(counters.most_waiting_or_running, counters.waiting_or_running)
+        try:
+            async with self._lock:
+                yield
+        finally:
+            counters.waiting_or_running -= 1
 
     async def wait_out_stall(self) -> None:
         """While a checkpoint is read, every route stalls for a while."""
