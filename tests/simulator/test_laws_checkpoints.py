@@ -157,6 +157,7 @@ async def test_the_checkpoint_endpoint_does_not_wait_for_the_running_job() -> No
 
         assert answer.json() == {"ok": True}
         assert not job.done()
+        assert (await backend.get("status")).json()["task"] == "Inference"
         backend.engine.release("inference")
 
 

@@ -40,6 +40,19 @@ async def test_options_written_over_the_api_survive_a_restart(tmp_path: Path) ->
         assert picture(await backend.txt2img()).format == "PNG"
 
 
+async def test_on_a_first_run_the_first_model_is_loaded(tmp_path: Path) -> None:
+    async with in_process(kept_in(tmp_path)) as backend:
+        assert await backend.loaded() == A
+        assert len((await backend.txt2img()).json()["images"]) == 1
+
+
+async def test_a_bad_model_name_survives_a_restart_as_well(tmp_path: Path) -> None:
+    async with in_process(kept_in(tmp_path)) as backend:
+        await backend.post("options", {"sd_model_checkpoint": "no-such-model"})
+    async with in_process(kept_in(tmp_path)) as backend:
+        assert (await backend.txt2img()).json()["images"] == []
+
+
 async def test_a_top_level_switch_is_not_written_to_disk(tmp_path: Path) -> None:
     async with in_process(kept_in(tmp_path)) as backend:
         await backend.post("options", {"jpeg_quality": 80})

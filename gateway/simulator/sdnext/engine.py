@@ -84,7 +84,7 @@ class Engine:
             self.shelf.add_file(self.checkpoint(title))
         self.loras.rescan()
         self.loras.files.extend(self.options.new_loras)
-        if "sd_model_checkpoint" not in self.server_options.listing() and self.options.models:
+        if not self.server_options.was_set("sd_model_checkpoint") and self.options.models:
             self.server_options.set("sd_model_checkpoint", self.options.models[0])
         first = self.shelf.find(self.stored_model)
         if first is not None and self.shelf.is_readable(first):
@@ -164,6 +164,7 @@ class Engine:
 
     async def load(self, checkpoint: Checkpoint) -> bool:
         """Read a checkpoint into memory; False, and nothing loaded, if its file is gone or broken."""
+        interrupted_stage = self.state.stage if self.running is not None else None
         self.state.begin("Load model")
         self.shelf.loaded = None
         readable = self.shelf.is_readable(checkpoint)
@@ -175,6 +176,8 @@ class Engine:
             self.shelf.loaded = Weights(checkpoint)
             self.counters.loads += 1
         self.state.end()
+        if interrupted_stage is not None:
+            self.state.stage = interrupted_stage  # `/checkpoint` loads beside a running job, whose stage comes back
         return readable
 
     async def weights_for_named(self, name: str) -> Weights | None:
