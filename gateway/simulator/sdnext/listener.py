@@ -140,3 +140,9 @@ async def serve_until_ended(options: SimulationOptions, host: str, port: int, an
     async with server:
         announce(f"simulated SD.Next on {server.url}")
         return await server.wait_dead()
+
+
+def run_until_ended(options: SimulationOptions, host: str, port: int, announce: Callable[[str], None]) -> int:
+    """`serve_until_ended` on a new event loop, uvloop's where there is one."""
+    with asyncio.Runner(loop_factory=Config("").get_loop_factory()) as runner:
+        return runner.run(serve_until_ended(options, host, port, announce))
