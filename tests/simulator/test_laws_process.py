@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
+from PIL import Image
 
-from tests.simulator.support import SMALL, in_process, instant, on_a_socket, until
+from tests.simulator.support import SMALL, as_base64, in_process, instant, on_a_socket, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +110,25 @@ async def test_a_pixel_bomb_of_little_bytes_kills_the_process_although_width_and
 
         assert (outcome, server.exit_status) == ("gone", 137)
         assert await _outcome(backend.get("status")) == "refused"
+
+
+async def test_an_upscale_dies_of_a_bomb_and_of_a_result_as_large() -> None:
+    for body in ({"image": png_header(20_000, 20_000)}, {"image": _square(2000), "upscaling_resize": 8}):
+        async with on_a_socket(instant(upscalers="fixed")) as (backend, server):
+            outcome = await _outcome(backend.post("extra-single-image", {"upscaler_1": "Resize Box"} | body))
+
+            assert (outcome, server.exit_status) == ("gone", 137)
+
+
+def _square(side: int) -> str:
+    return as_base64(Image.new("L", (side, side)))
+
+
+async def test_a_generation_of_absurd_size_is_200_without_images() -> None:
+    async with in_process(instant()) as backend:
+        reply = await backend.txt2img(width=10**6, height=10**6)
+
+        assert (reply.status_code, reply.json()["images"]) == (200, [])
 
 
 async def test_called_in_process_a_death_is_an_exception_and_not_an_answer() -> None:

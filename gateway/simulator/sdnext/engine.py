@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _FAILED_LOAD_S = 0.9
 _UNKNOWN_MODEL_S = 0.8
 _HUB_LOOKUP_S = 3.4
+_BOMB_S = 100.0
 _LONGEST_STALL_S = 0.95
 _HUB_PREFIXES = ("https://huggingface.co/", "huggingface/", "https://civitai.com/")
 
@@ -142,6 +143,13 @@ class Engine:
         self._held.discard(phase)
         self._changed.set()
         return was_held
+
+    async def hold_in_memory(self, megapixels: float) -> None:
+        """Nothing looks at a picture's size before it is decoded: a huge one kills the process after a while."""
+        if megapixels > self.options.fatal_megapixels:
+            await self.clock.sleep(_BOMB_S)
+            self.power.die(137)
+            raise ConnectionAbortedError("the simulated process was killed: out of memory")
 
     def begin_job(self, task: str) -> None:
         """A job starts: what was interrupted before is forgotten."""
