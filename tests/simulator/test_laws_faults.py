@@ -36,6 +36,36 @@ async def test_an_answer_breaks_off_in_its_middle_after_the_work(name: str) -> N
         assert backend.engine.counters.jobs == 1
 
 
+async def _raw_answer(port: int) -> tuple[bytes, bool]:
+    """The bytes that came before the connection ended, and whether it was reset rather than closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = b'{"width": 64, "height": 64, "steps": 1}'
+    head = (
+        f"POST /sdapi/v1/txt2img HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    writer.write(head.encode() + b"\r\n\r\n" + body)
+    came = bytearray()
+    try:
+        while chunk := await reader.read(65536):
+            came += chunk
+    except ConnectionResetError:
+        return bytes(came), True
+    finally:
+        writer.close()
+    return bytes(came), False
+
+
+@pytest.mark.parametrize(
+    ("name", "has_begun", "is_reset"), [("reset", False, True), ("reset-mid", True, True), ("truncated", True, False)]
+)
+async def test_a_reset_is_told_from_a_close_by_the_kernel(name: str, has_begun: bool, is_reset: bool) -> None:
+    async with on_a_socket(instant(faults=(Fault(name),))) as (_, server):
+        came, was_reset = await _raw_answer(server.port)
+
+        assert was_reset is is_reset
+        assert bool(came) is has_begun
+
+
 async def test_hang_never_answers() -> None:
     async with on_a_socket(instant(faults=(Fault("hang"),))) as (backend, _):
         with pytest.raises(httpx2.ReadTimeout):

@@ -105,7 +105,7 @@ class _Route(APIRoute):
             try:
                 return await handle(request)
             finally:
-                # Whatever came of it, over the limit the answer is 429: its exception replaces answer and failure alike.
+                # Whatever came of it: over the limit this exception takes the place of an answer or a failure.
                 simulation.limiter.check(address, request.url.path, limit, simulation.clock.now())
 
         return limited

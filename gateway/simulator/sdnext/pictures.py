@@ -103,15 +103,15 @@ class Painter:
         font = self._font(size)
         lines = textwrap.wrap(subject.prompt or "(empty prompt)", max(10, int(width / size * 1.7)))[:2]
         lines.append(f"{subject.model}  ·  seed {subject.seed}")
-        top = height - int(size * 1.45 * len(lines)) - size
-        # Blurred, so that the writing on an init image does not shine through.
+        # Always as high as three lines, so that it also covers the writing on an init image.
+        top = height - int(size * 1.45 * 3) - size
         band = picture.crop((0, top, width, height)).filter(ImageFilter.BoxBlur(size))
         band = band.point(lambda value: value * 0.4)
         picture.paste(band, (0, top))
         draw = ImageDraw.Draw(picture)
         for row, line in enumerate(lines):
             color = (255, 255, 255) if row < len(lines) - 1 else (255, 214, 150)
-            draw.text((size, top + size // 2 + int(row * size * 1.45)), line, font=font, fill=color)
+            draw.text((size, top + size // 2 + int((row + 3 - len(lines)) * size * 1.45)), line, font=font, fill=color)
 
     def _font(self, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
         if size not in self._fonts:
