@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -15,66 +14,89 @@ from gateway.simulator.sdnext.simulation_options import SimulationOptions
 if TYPE_CHECKING:
     from gateway.simulator.sdnext.simulation_options import Scheduler
 
+_Port: TypeAlias = Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")]
+_Host: TypeAlias = Annotated[str, typer.Option(help="Address to listen on.")]
+_Models: TypeAlias = Annotated[str, typer.Option(help="Titles of the checkpoints, by commas; the first is loaded.")]
+_New: TypeAlias = Annotated[
+    list[str] | None, typer.Option(help="A checkpoint on disk that only a rescan finds. Repeatable.")
+]
+_Loras: TypeAlias = Annotated[str, typer.Option(help="LoRAs by commas: a name, or a folder and a name.")]
+_Vae: TypeAlias = Annotated[list[str] | None, typer.Option(help="A VAE. Repeatable.")]
+_Upscalers: TypeAlias = Annotated[str, typer.Option(help="stock: every upscale is 500, as in this revision; or fixed.")]
+_Weights: TypeAlias = Annotated[str, typer.Option(help="Upscalers whose weights are on disk, by commas.")]
+_Samplers: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(help="EulerDiscrete or PNDM for all checkpoints, or TITLE=PNDM for one. Repeatable."),
+]
+_Seconds: TypeAlias = Annotated[float, typer.Option(min=0, help="Simulated seconds.")]
+_Scale: TypeAlias = Annotated[float, typer.Option(min=0, help="Real seconds per simulated one; 0 is instant.")]
+_Auth: TypeAlias = Annotated[str | None, typer.Option(help="user:password for HTTP Basic.")]
+_Faults: TypeAlias = Annotated[list[str] | None, typer.Option(help="NAME[=p][,key=value...]. Repeatable.")]
+_Seed: TypeAlias = Annotated[int, typer.Option(help="Seed of the faults' dice.")]
+_State: TypeAlias = Annotated[Path | None, typer.Option(help="Keep options here, so that they survive a restart.")]
+_Inspect: TypeAlias = Annotated[bool, typer.Option(help="Serve /__sim/*.")]
+
 
 def sim_backend(  # noqa: PLR0913, PLR0917 - every parameter is a flag of the command
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")] = 7860,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    models: Annotated[
-        str, typer.Option(help="Titles of the checkpoints, by commas; the first is loaded.")
-    ] = "Diffusers/tiny-a,Diffusers/tiny-b",
-    new_model: Annotated[
-        list[str] | None, typer.Option(help="A checkpoint on disk that only a rescan finds. Repeatable.")
-    ] = None,
-    loras: Annotated[str, typer.Option(help="LoRAs by commas: a name, or a folder and a name.")] = "",
-    vae: Annotated[list[str] | None, typer.Option(help="A VAE. Repeatable.")] = None,
-    upscalers: Annotated[
-        str, typer.Option(help="stock (every upscale is 500, as in this revision) or fixed.")
-    ] = "stock",
-    upscaler_weights: Annotated[str, typer.Option(help="Upscalers whose weights are on disk, by commas.")] = "",
-    samplers_of_checkpoint: Annotated[
-        list[str] | None,
-        typer.Option(help="EulerDiscrete or PNDM for all checkpoints, or TITLE=PNDM for one. Repeatable."),
-    ] = None,
-    seconds_per_megapixel_step: Annotated[float, typer.Option(min=0)] = 0.3,
-    swap_seconds: Annotated[float, typer.Option(min=0)] = 1.7,
-    upscale_seconds_per_megapixel: Annotated[float, typer.Option(min=0)] = 0.5,
-    rescan_seconds: Annotated[float, typer.Option(min=0)] = 0.006,
-    time_scale: Annotated[float, typer.Option(min=0, help="Real seconds per simulated one; 0 is instant.")] = 1.0,
-    auth: Annotated[str | None, typer.Option(help="user:password for HTTP Basic.")] = None,
-    fault: Annotated[list[str] | None, typer.Option(help="NAME[=p][,key=value...]. Repeatable.")] = None,
-    fault_seed: Annotated[int, typer.Option(help="Seed of the faults' dice.")] = 0,
-    state_dir: Annotated[Path | None, typer.Option(help="Keep options here, so that they survive a restart.")] = None,
-    inspect: Annotated[bool, typer.Option(help="Serve /__sim/*.")] = True,
+    port: _Port = 7860,
+    host: _Host = "127.0.0.1",
+    models: _Models = "Diffusers/tiny-a,Diffusers/tiny-b",
+    new_model: _New = None,
+    loras: _Loras = "",
+    vae: _Vae = None,
+    upscalers: _Upscalers = "stock",
+    upscaler_weights: _Weights = "",
+    samplers_of_checkpoint: _Samplers = None,
+    seconds_per_megapixel_step: _Seconds = 0.3,
+    swap_seconds: _Seconds = 1.7,
+    upscale_seconds_per_megapixel: _Seconds = 0.5,
+    rescan_seconds: _Seconds = 0.006,
+    time_scale: _Scale = 1.0,
+    auth: _Auth = None,
+    fault: _Faults = None,
+    fault_seed: _Seed = 0,
+    state_dir: _State = None,
+    inspect: _Inspect = True,
 ) -> None:
     """Run a simulated SD.Next server: the same API, the same quirks, no GPU."""
-    from gateway.simulator.sdnext.listener import serve_until_ended
-
-    titles = _listed(models)
+    flags = dict(locals())
     try:
-        options = SimulationOptions(
-            models=titles,
-            new_models=tuple(new_model or ()),
-            loras=_listed(loras),
-            vaes=tuple(vae or ()),
-            schedulers=_schedulers(samplers_of_checkpoint or [], (*titles, *(new_model or ()))),
-            upscalers="fixed" if _one_of(upscalers, "stock", "fixed") == "fixed" else "stock",
-            upscaler_weights=frozenset(_listed(upscaler_weights)),
-            seconds_per_megapixel_step=seconds_per_megapixel_step,
-            swap_seconds=swap_seconds,
-            upscale_seconds_per_megapixel=upscale_seconds_per_megapixel,
-            rescan_seconds=rescan_seconds,
-            time_scale=time_scale,
-            auth=auth,
-            faults=tuple(parse_fault(text) for text in fault or ()),
-            fault_seed=fault_seed,
-            state_dir=state_dir,
-            inspect=inspect,
-            port=port,
-        )
+        options = _options(flags)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    # Imported late, so that `gateway --help` stays quick.
+    from gateway.simulator.sdnext.listener import run_until_ended
+
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # dropped connections are this program's business
-    raise typer.Exit(asyncio.run(serve_until_ended(options, host, port, announce=typer.echo)))
+    raise typer.Exit(run_until_ended(options, host, port, typer.echo))
+
+
+def _options(flags: dict[str, Any]) -> SimulationOptions:
+    """What the flags say. Raises ValueError with the reason if one cannot be read."""
+    titles, new = _listed(flags["models"]), tuple(flags["new_model"] or ())
+    as_they_are = (
+        "seconds_per_megapixel_step",
+        "swap_seconds",
+        "upscale_seconds_per_megapixel",
+        "rescan_seconds",
+        "time_scale",
+        "auth",
+        "fault_seed",
+        "state_dir",
+        "inspect",
+        "port",
+    )
+    return SimulationOptions(
+        models=titles,
+        new_models=new,
+        loras=_listed(flags["loras"]),
+        vaes=tuple(flags["vae"] or ()),
+        schedulers=_schedulers(flags["samplers_of_checkpoint"] or [], (*titles, *new)),
+        upscalers="fixed" if _one_of(flags["upscalers"], "stock", "fixed") == "fixed" else "stock",
+        upscaler_weights=frozenset(_listed(flags["upscaler_weights"])),
+        faults=tuple(parse_fault(text) for text in flags["fault"] or ()),
+        **{name: flags[name] for name in as_they_are},
+    )
 
 
 def _listed(text: str) -> tuple[str, ...]:

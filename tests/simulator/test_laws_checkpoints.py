@@ -148,6 +148,16 @@ async def test_the_checkpoint_endpoint_is_the_only_one_that_says_whether_a_load_
         assert await backend.loaded() is None
 
 
+async def test_what_the_checkpoint_endpoint_loaded_stays_loaded_though_the_option_names_another() -> None:
+    async with in_process(instant()) as backend:
+        await backend.post("checkpoint", sd_model_checkpoint=B)
+        reply = await backend.txt2img()
+
+        assert last_line(reply)["Model"] == "tiny-b"
+        assert (await backend.get("options")).json()["sd_model_checkpoint"] == A
+        assert (await backend.loaded(), backend.engine.counters.loads) == (B, 1)
+
+
 async def test_the_checkpoint_endpoint_does_not_wait_for_the_running_job() -> None:
     async with on_a_socket(instant()) as (backend, _), asyncio.TaskGroup() as tasks:
         backend.engine.hold("inference")
@@ -157,6 +167,7 @@ async def test_the_checkpoint_endpoint_does_not_wait_for_the_running_job() -> No
 
         assert answer.json() == {"ok": True}
         assert not job.done()
+        assert (await backend.get("status")).json()["task"] == "Inference"
         backend.engine.release("inference")
 
 

@@ -110,6 +110,15 @@ async def test_sixty_generations_a_minute_from_one_address_then_429_after_the_wo
 
 
 @in_virtual_time
+async def test_over_the_rate_limit_a_failure_is_429_too() -> None:
+    async with in_process(instant()) as backend:
+        await backend.post("options", {"server_rate_limit": 10})
+        codes = [(await backend.txt2img(sampler_name="nope")).status_code for _ in range(3)]
+
+    assert codes == [404, 404, 429]
+
+
+@in_virtual_time
 async def test_over_the_rate_limit_200_and_429_alternate_as_the_minute_slides() -> None:
     async with in_process(instant()) as backend:
         codes = []

@@ -101,10 +101,12 @@ class _Route(APIRoute):
             simulation = _simulation(request)
             # The limit of before the work: a request that lowers it is not yet judged by it (observed).
             limit = simulation.engine.server_options.get("server_rate_limit")
-            response = await handle(request)
             address = request.client.host if request.client else ""
-            simulation.limiter.check(address, request.url.path, limit, simulation.clock.now())
-            return response
+            try:
+                return await handle(request)
+            finally:
+                # Whatever came of it: over the limit this exception takes the place of an answer or a failure.
+                simulation.limiter.check(address, request.url.path, limit, simulation.clock.now())
 
         return limited
 

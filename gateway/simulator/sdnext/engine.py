@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _FAILED_LOAD_S = 0.9
 _UNKNOWN_MODEL_S = 0.8
 _HUB_LOOKUP_S = 3.4
+_BOMB_S = 100.0
 _LONGEST_STALL_S = 0.95
 _HUB_PREFIXES = ("https://huggingface.co/", "huggingface/", "https://civitai.com/")
 
@@ -41,10 +42,16 @@ class Power:
 
 @dataclass(slots=True)
 class Counters:
-    """What tests and benches ask about: loads done, jobs that ran, and how many waited for the lock at most."""
+    """What tests and benches ask about.
+
+    `jobs` ran since the start; `waiting_or_running` are jobs at the lock now, which a good gateway keeps at 1 at most;
+    `in_flight` are requests that hold a thread.
+    """
 
     loads: int = 0
     jobs: int = 0
+    waiting_or_running: int = 0
+    most_waiting_or_running: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -78,7 +85,7 @@ class Engine:
             self.shelf.add_file(self.checkpoint(title))
         self.loras.rescan()
         self.loras.files.extend(self.options.new_loras)
-        if "sd_model_checkpoint" not in self.server_options.listing() and self.options.models:
+        if not self.server_options.was_set("sd_model_checkpoint") and self.options.models:
             self.server_options.set("sd_model_checkpoint", self.options.models[0])
         first = self.shelf.find(self.stored_model)
         if first is not None and self.shelf.is_readable(first):
@@ -96,8 +103,14 @@ class Engine:
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
         """The queue lock: one job at a time, first come first served."""
-        async with self._lock:
-            yield
+        counters = self.counters
+        counters.waiting_or_running += 1
+        counters.most_waiting_or_running = max(counters.most_waiting_or_running, counters.waiting_or_running)
+        try:
+            async with self._lock:
+                yield
+        finally:
+            counters.waiting_or_running -= 1
 
     async def wait_out_stall(self) -> None:
         """While a checkpoint is read, every route stalls for a while."""
@@ -131,6 +144,13 @@ class Engine:
         self._changed.set()
         return was_held
 
+    async def hold_in_memory(self, megapixels: float) -> None:
+        """Nothing looks at a picture's size before it is decoded: a huge one kills the process after a while."""
+        if megapixels > self.options.fatal_megapixels:
+            await self.clock.sleep(_BOMB_S)
+            self.power.die(137)
+            raise ConnectionAbortedError("the simulated process was killed: out of memory")
+
     def begin_job(self, task: str) -> None:
         """A job starts: what was interrupted before is forgotten."""
         self._stop.clear()
@@ -152,6 +172,7 @@ class Engine:
 
     async def load(self, checkpoint: Checkpoint) -> bool:
         """Read a checkpoint into memory; False, and nothing loaded, if its file is gone or broken."""
+        interrupted_stage = self.state.stage if self.running is not None else None
         self.state.begin("Load model")
         self.shelf.loaded = None
         readable = self.shelf.is_readable(checkpoint)
@@ -163,6 +184,8 @@ class Engine:
             self.shelf.loaded = Weights(checkpoint)
             self.counters.loads += 1
         self.state.end()
+        if interrupted_stage is not None:
+            self.state.stage = interrupted_stage  # `/checkpoint` loads beside a running job, whose stage comes back
         return readable
 
     async def weights_for_named(self, name: str) -> Weights | None:

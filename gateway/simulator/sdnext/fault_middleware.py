@@ -37,7 +37,7 @@ class FaultMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or do to it what its fault says."""
         is_ours = scope["type"] == "http" and not scope["path"].startswith(CONTROL_PREFIX)
-        fault = self._simulation.faults.draw(scope["path"]) if is_ours else None
+        fault = self._simulation.faults.draw(scope["path"], self._simulation.clock.now()) if is_ours else None
         if fault is None or fault.name in INSIDE:
             scope.setdefault("state", {})["fault"] = fault.name if fault else ""
             await self._app(scope, receive, send)

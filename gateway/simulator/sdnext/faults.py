@@ -36,7 +36,8 @@ class Fault:
     """What goes wrong, how often, where and when.
 
     `p` is the share of matching requests hit (0 to 1). `path` is one path, `*` for all, or `work` for what makes
-    pictures. The first `after` matching requests pass, then at most `times` are hit, each `every`-th only. `seconds`
+    pictures. The first `after` matching requests pass, then at most `times` are hit, each `every`-th only; requests
+    count, and are hit, from `start` to `end` only: real seconds since the first request that this fault saw. `seconds`
     are simulated: how much slower `slow` is, how long `refuse` lasts (None: until accepted again). `status` is that of
     `html`.
     """
@@ -47,6 +48,8 @@ class Fault:
     after: int = 0
     times: int | None = None
     every: int = 1
+    start: float = 0.0
+    end: float | None = None
     seconds: float | None = None
     status: int = 200
 
@@ -70,7 +73,16 @@ def parse_fault(text: str) -> Fault:
     values: dict[str, Any] = {"name": name.strip()}
     if p:
         values["p"] = float(p)
-    readers = {"path": str, "after": int, "times": int, "every": int, "seconds": float, "status": int}
+    readers = {
+        "path": str,
+        "after": int,
+        "times": int,
+        "every": int,
+        "start": float,
+        "end": float,
+        "seconds": float,
+        "status": int,
+    }
     for part in rest:
         key, separator, value = part.partition("=")
         if not separator or key.strip() not in readers:
@@ -91,6 +103,7 @@ def fault_from_json(value: dict[str, Any]) -> Fault:
 @dataclass(slots=True)
 class _Armed:
     fault: Fault
+    since: float | None = None
     seen: int = 0
     hit: int = 0
 
@@ -116,10 +129,10 @@ class FaultTable:
         named = [(armed, {f.name: getattr(armed.fault, f.name) for f in fields(Fault)}) for armed in self._armed]
         return [{**values, "seen": armed.seen, "hit": armed.hit} for armed, values in named]
 
-    def draw(self, path: str) -> Fault | None:
-        """The fault that hits this request, the first that does; counts it."""
+    def draw(self, path: str, now: float) -> Fault | None:
+        """The fault that hits this request at `now` (seconds), the first that does; counts it."""
         for armed in self._armed:
-            if armed.fault.matches(path) and self._hits(armed):
+            if armed.fault.matches(path) and _is_in_force(armed, now) and self._hits(armed):
                 armed.hit += 1
                 return replace(armed.fault)
         return None
@@ -135,3 +148,9 @@ class FaultTable:
         self._drawn += 1
         digest = hashlib.sha256(f"{self._seed}:{self._drawn}".encode()).digest()
         return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def _is_in_force(armed: _Armed, now: float) -> bool:
+    armed.since = now if armed.since is None else armed.since
+    age = now - armed.since
+    return age >= armed.fault.start and (armed.fault.end is None or age < armed.fault.end)

@@ -36,7 +36,6 @@ _EARLY_S = 0.05  # an interrupt this early leaves no frame at all
 _POISONED_S = 0.5
 _ENCODE_S_PER_MEGAPIXEL = {"png": 0.32}
 _VAE_S_PER_MEGAPIXEL = 0.1
-_BOMB_S = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +100,14 @@ class Generation:
         if kind == "img2img":
             _refuse_without_init(fields)
         async with self._engine.lock():
-            weights = await self._weights(fields)
+            weights, is_overridden = await self._weights(fields)
             if weights is None:
                 return {"images": [], "parameters": parameters.describe(fields), "info": ""}
             old = self._engine.server_options.override(fields["override_settings"] or {})
             try:
                 made, facts = await self._job(_Asked(fields, asked, kind, fault), weights)
             finally:
-                await self._restore(fields, old)
+                await self._restore(fields, old, is_overridden=is_overridden)
         return await self._reply(fields, made, facts)
 
     def current_preview(self) -> str | None:
@@ -119,29 +118,32 @@ class Generation:
 
     # --- the model ----------------------------------------------------------------------------------------------
 
-    async def _weights(self, fields: Fields) -> Weights | None:
-        """Top level persists and loads once; `override_settings` needs an exact alias, else it is ignored."""
+    async def _weights(self, fields: Fields) -> tuple[Weights | None, bool]:
+        """What to run on, and whether only for this request.
+
+        Top level persists and loads once; `override_settings` needs an exact alias, else it is ignored.
+        """
         name = fields["sd_model_checkpoint"]
         weights = await (self._engine.weights_for_named(name) if name else self._engine.weights_for_unnamed())
         wanted = (fields["override_settings"] or {}).get("sd_model_checkpoint")
         found = self._engine.shelf.find_alias(wanted) if isinstance(wanted, str) else None
         if found is None or (weights is not None and weights.checkpoint == found):
-            return weights
+            return weights, False
         await self._engine.load(found)
-        return self._engine.shelf.loaded
+        return self._engine.shelf.loaded, True
 
-    async def _restore(self, fields: Fields, old: Fields) -> None:
+    async def _restore(self, fields: Fields, old: Fields, *, is_overridden: bool) -> None:
         """Put overridden options and the old checkpoint back, unless the request says that they shall stay."""
         engine = self._engine
         loaded = engine.shelf.loaded
         if fields["override_settings_restore_afterwards"] is False:
-            if loaded is not None and (fields["override_settings"] or {}).get("sd_model_checkpoint"):
+            if loaded is not None and is_overridden:
                 engine.server_options.set("sd_model_checkpoint", loaded.checkpoint.title)
             return
         for name, value in old.items():
             engine.server_options.set(name, value)
         before = engine.shelf.find(engine.stored_model)
-        if before is not None and loaded is not None and loaded.checkpoint != before:
+        if is_overridden and before is not None:
             await engine.load(before)
 
     # --- the job ------------------------------------------------------------------------------------------------
@@ -175,10 +177,8 @@ class Generation:
         data = image_bytes(images[0])
         mask_data = image_bytes(fields["mask"]) if fields["mask"] is not None else None
         for each in (data, mask_data):
-            if each is not None and megapixels_of(each) > self._engine.options.fatal_megapixels:
-                await self._engine.clock.sleep(_BOMB_S)
-                self._engine.power.die(137)
-                raise ConnectionAbortedError("the simulated process was killed: out of memory")
+            if each is not None:
+                await self._engine.hold_in_memory(megapixels_of(each))
         mask = decode_image(mask_data) if mask_data is not None else None
         return Inputs(decode_image(data), hashlib.sha256(data).hexdigest()[:8], mask)
 
@@ -202,7 +202,8 @@ class Generation:
             seed=seed,
             subseed=secrets.randbits(32),
             operation=_operation(fields, inputs),
-            has_failed=parameters.fails_in_pipeline(fields, has_init=inputs is not None),
+            has_failed=parameters.fails_in_pipeline(fields, has_init=inputs is not None)
+            or painted[0] * painted[1] / 1e6 > engine.options.fatal_megapixels,
             tail=_tail(fields, inputs),
             timestamp=engine.state.timestamp,
         )

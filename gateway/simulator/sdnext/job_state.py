@@ -52,6 +52,15 @@ class JobState:
         self.is_interrupted = self.is_skipped = False
         self.begin(task)
 
+    @property
+    def stage(self) -> tuple[str, str, int, float, float]:
+        """The stage it is in, to be put back later: task, id, steps, seconds a step, and since when."""
+        return self.task, self.id, self.steps, self.step_s, self._since
+
+    @stage.setter
+    def stage(self, stage: tuple[str, str, int, float, float]) -> None:
+        self.task, self.id, self.steps, self.step_s, self._since = stage
+
     def end(self) -> None:
         """Nothing runs any more. A failed job never gets here, which is why `/status` lies afterwards."""
         self._leave()

@@ -57,6 +57,11 @@ class SimulatedServer:
         self.simulation.engine.power.refuse = self.refuse
 
     @property
+    def port(self) -> int:
+        """The port it listens on, or listened on last."""
+        return self._port
+
+    @property
     def url(self) -> str:
         """Where it answers, without a slash at the end."""
         return f"http://{self._host}:{self._port}"
@@ -135,3 +140,9 @@ async def serve_until_ended(options: SimulationOptions, host: str, port: int, an
     async with server:
         announce(f"simulated SD.Next on {server.url}")
         return await server.wait_dead()
+
+
+def run_until_ended(options: SimulationOptions, host: str, port: int, announce: Callable[[str], None]) -> int:
+    """`serve_until_ended` on a new event loop, uvloop's where there is one."""
+    with asyncio.Runner(loop_factory=Config("").get_loop_factory()) as runner:
+        return runner.run(serve_until_ended(options, host, port, announce))

@@ -20,6 +20,30 @@ _SMALL = 160  # the sky and all soft things are painted this wide and enlarged: 
 
 
 @dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours of one kind of light: the sky from top to horizon, the sun, the farthest and the nearest hills."""
+
+    top: Color
+    middle: Color
+    low: Color
+    sun: Color
+    far: Color
+    near: Color
+
+
+_PALETTES = (
+    Palette((38, 32, 92), (176, 84, 128), (255, 190, 120), (255, 236, 190), (122, 78, 128), (30, 20, 48)),
+    Palette((70, 130, 190), (150, 195, 225), (255, 226, 196), (255, 250, 230), (120, 160, 180), (28, 56, 74)),
+    Palette((10, 24, 60), (28, 84, 128), (110, 196, 200), (236, 248, 240), (44, 104, 128), (8, 26, 46)),
+    Palette((196, 92, 60), (240, 160, 92), (255, 224, 150), (255, 248, 214), (196, 116, 84), (78, 34, 40)),
+    Palette((24, 60, 62), (70, 140, 116), (214, 230, 160), (255, 250, 204), (84, 140, 112), (14, 46, 44)),
+    Palette((96, 60, 120), (216, 130, 160), (255, 214, 206), (255, 244, 236), (164, 110, 152), (58, 32, 70)),
+    Palette((54, 62, 84), (130, 140, 160), (226, 220, 212), (255, 252, 244), (118, 128, 146), (36, 42, 58)),
+    Palette((30, 20, 30), (140, 44, 40), (250, 150, 60), (255, 226, 150), (110, 44, 44), (24, 14, 22)),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """All that decides the pixels. `variation` holds what changes details only (steps, guidance, scheduler)."""
 
@@ -58,14 +82,15 @@ class Painter:
     def _landscape(self, subject: Subject) -> Image.Image:
         dice = _dice(f"{subject.prompt}|{subject.model}|{subject.seed}")
         detail = _dice(f"{subject.variation}|{subject.seed}")
-        hue = _dice(subject.model)[0] / 255 * 0.6 + dice[0] / 255 * 0.4
-        sky = _sky(subject, hue, dice)
-        picture = sky.resize((subject.width, subject.height), Image.Resampling.BILINEAR)
+        palette = _PALETTES[(_dice(subject.model)[0] + dice[0] % 3) % len(_PALETTES)]
+        picture = _sky(subject, palette, dice)
         draw = ImageDraw.Draw(picture)
-        for layer in range(3):
-            draw.polygon(
-                _ridge(picture.size, layer, dice, detail), fill=_color(hue + 0.08 * layer, 0.5, 0.55 - 0.16 * layer)
-            )
+        for layer in range(4):
+            fill = _mixed(palette.far, palette.near, layer / 3)
+            ridge = _ridge(picture.size, layer, dice, detail)
+            draw.polygon(ridge, fill=fill)
+            if layer >= 2:  # noqa: PLR2004 - trees are seen on the two nearest ridges only
+                _plant(draw, ridge, fill, detail[layer:])
         for name, strength in subject.loras:
             picture = _aurora(picture, name, strength)
         return _damaged(picture, subject.damage) if subject.damage else picture
@@ -78,13 +103,15 @@ class Painter:
         font = self._font(size)
         lines = textwrap.wrap(subject.prompt or "(empty prompt)", max(10, int(width / size * 1.7)))[:2]
         lines.append(f"{subject.model}  ·  seed {subject.seed}")
-        top = height - int(size * 1.45 * len(lines)) - size
-        band = picture.crop((0, top, width, height)).point(lambda value: value * 0.42)
+        # Always as high as three lines, so that it also covers the writing on an init image.
+        top = height - int(size * 1.45 * 3) - size
+        band = picture.crop((0, top, width, height)).filter(ImageFilter.BoxBlur(size))
+        band = band.point(lambda value: value * 0.4)
         picture.paste(band, (0, top))
         draw = ImageDraw.Draw(picture)
         for row, line in enumerate(lines):
             color = (255, 255, 255) if row < len(lines) - 1 else (255, 214, 150)
-            draw.text((size, top + size // 2 + int(row * size * 1.45)), line, font=font, fill=color)
+            draw.text((size, top + size // 2 + int((row + 3 - len(lines)) * size * 1.45)), line, font=font, fill=color)
 
     def _font(self, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
         if size not in self._fonts:
@@ -106,36 +133,48 @@ def preview(subject: Subject, painter: Painter, fraction: float) -> Image.Image:
     return painter.paint(small).filter(ImageFilter.GaussianBlur(8 * (1 - fraction)))
 
 
-def _sky(subject: Subject, hue: float, dice: bytes) -> Image.Image:
-    size = (_SMALL, max(16, min(4 * _SMALL, _SMALL * subject.height // max(1, subject.width))))
-    shade = Image.linear_gradient("L").resize(size)
-    top, middle, low = _color(hue + 0.05, 0.65, 0.45), _color(hue - 0.05, 0.5, 0.85), _color(hue - 0.16, 0.45, 1.0)
-    sky = ImageOps.colorize(shade, top, low, middle)
-    glow = Image.new("L", size)
-    radius = size[0] // 14 + dice[1] % (size[0] // 14)
-    x, y = size[0] * (40 + dice[2] % 170) // 255, size[1] * (45 + dice[3] % 70) // 255
-    ImageDraw.Draw(glow).ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
-    halo = glow.filter(ImageFilter.GaussianBlur(radius)).point(lambda value: value * 0.8)
-    sky.paste(_color(hue - 0.2, 0.25, 1.0), mask=ImageChops.lighter(glow, halo))
-    return sky
+def _sky(subject: Subject, palette: Palette, dice: bytes) -> Image.Image:
+    """A gradient with a sun and its glow. Soft things are painted small and enlarged, the sun's edge is not."""
+    width, height = subject.width, subject.height
+    small = (_SMALL, max(16, min(4 * _SMALL, _SMALL * height // max(1, width))))
+    sky = ImageOps.colorize(Image.linear_gradient("L").resize(small), palette.top, palette.low, palette.middle)
+    radius = 0.05 + 0.045 * dice[1] / 255
+    center = (0.18 + 0.64 * dice[2] / 255, 0.16 + 0.26 * dice[3] / 255)
+    glow = Image.new("L", small)
+    ImageDraw.Draw(glow).ellipse(_disc(small, center, radius * 1.6), fill=190)
+    sky.paste(palette.sun, mask=glow.filter(ImageFilter.GaussianBlur(_SMALL * radius * 1.5)))
+    picture = sky.resize((width, height), Image.Resampling.BILINEAR)
+    ImageDraw.Draw(picture).ellipse(_disc((width, height), center, radius), fill=palette.sun)
+    return picture
+
+
+def _disc(size: tuple[int, int], center: tuple[float, float], radius: float) -> tuple[float, float, float, float]:
+    x, y, r = size[0] * center[0], size[1] * center[1], min(size) * radius
+    return x - r, y - r, x + r, y + r
 
 
 def _ridge(size: tuple[int, int], layer: int, dice: bytes, detail: bytes) -> list[tuple[float, float]]:
+    """The outline of one layer of hills, 0 the farthest."""
     width, height = size
-    base = height * (0.55 + 0.13 * layer)
-    swing = height * (0.12 - 0.02 * layer)
+    base, swing = height * (0.52 + 0.11 * layer), height * (0.075 - 0.012 * layer)
     a, b, c = (dice[8 + 3 * layer + i] / 255 * math.tau for i in range(3))
     wobble = detail[layer] / 255 * math.tau
     points = []
-    for step in range(65):
-        t = step / 64
-        wave = (
-            math.sin(math.tau * t * (1.1 + a / 6) + b)
-            + 0.45 * math.sin(math.tau * t * 3.3 + c)
-            + 0.12 * math.sin(math.tau * t * 11 + wobble)
-        )
-        points.append((t * width, base - swing * wave * 0.6))
+    for step in range(97):
+        t = math.tau * step / 96
+        wave = math.sin(t * (0.8 + a / 8) + b) + 0.4 * math.sin(t * 3.3 + c) + 0.1 * math.sin(t * 11 + wobble)
+        points.append((step / 96 * width, base - swing * wave))
     return [*points, (width, height), (0, height)]
+
+
+def _plant(draw: ImageDraw.ImageDraw, ridge: list[tuple[float, float]], fill: Color, dice: bytes) -> None:
+    """Firs along a ridge, where the dice say so."""
+    spacing = ridge[1][0] - ridge[0][0]
+    for index, (x, y) in enumerate(ridge[:-2]):
+        if dice[index % 16] % 5 > index // 16 % 3:
+            continue
+        tall = spacing * (1.6 + dice[(index + 7) % 16] / 128)
+        draw.polygon([(x - tall / 4.5, y + tall / 8), (x, y - tall), (x + tall / 4.5, y + tall / 8)], fill=fill)
 
 
 def _aurora(picture: Image.Image, name: str, strength: float) -> Image.Image:
@@ -164,6 +203,11 @@ def _damaged(picture: Image.Image, damage: tuple[str, ...]) -> Image.Image:
 def _color(hue: float, saturation: float, value: float) -> Color:
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
     return int(red * 255), int(green * 255), int(blue * 255)
+
+
+def _mixed(one: Color, other: Color, share: float) -> Color:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    return red, green, blue
 
 
 def _dice(text: str) -> bytes:

@@ -43,7 +43,8 @@ def add_open_routes(router: APIRouter) -> None:
         head = '<!doctype html>\n<html\n\tlang="en"><head><title>SD.Next</title></head>'
         return HTMLResponse(f"{head}<body>{'<!-- ui -->' * 400}</body></html>")
 
-    router.add_api_route("/", page, methods=["GET", "HEAD"])
+    router.add_api_route("/", page, methods=["GET"])
+    router.add_api_route("/", page, methods=["HEAD"], include_in_schema=False)
     router.add_api_route("/js", page, methods=["GET"])
 
 

@@ -54,6 +54,10 @@ class ServerOptions:
             return self._values[name]
         return self._secrets.get(name, self._facts.options[name].default)
 
+    def was_set(self, name: str) -> bool:
+        """Whether it has a value of its own, given now or in an earlier run."""
+        return name in self._set
+
     def set(self, name: str, value: object) -> bool:
         """Take a value; False, as SD.Next answers, if the option is unknown or has that value already."""
         if name not in self._facts.options or self.get(name) == value:

@@ -27,7 +27,8 @@ class SimulationOptions:
     `upscaler_weights` are upscalers whose weights are on disk; `upscalers="stock"` answers 500 to every upscale.
     Seconds are simulated ones: `time_scale` turns them into real ones, 0 makes everything instant. `auth` is
     `user:password`. `state_dir` keeps `config.json` and `secrets.json`, so that options survive a restart.
-    `inspect` adds `/__sim/*`. `fatal_megapixels` is the size of an input image under which the process dies.
+    `inspect` adds `/__sim/*`. `fatal_megapixels` is the size of an image under which the process dies; a generation
+    that large fails in the pipeline instead.
     """
 
     models: tuple[str, ...] = ("Diffusers/tiny-a", "Diffusers/tiny-b")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from gateway.simulator.sdnext.encoding import decode_image, encode_image, image_bytes
+from gateway.simulator.sdnext.encoding import decode_image, encode_image, image_bytes, megapixels_of
 from gateway.simulator.sdnext.failures import Crashed
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Upscaling:
 
     async def _run(self, body: UpscaleBody, encoded: list[str], reply: str) -> tuple[list[str], str]:
         engine = self._engine
-        images = [decode_image(image_bytes(text)).convert("RGB") for text in encoded]
+        images = [await self._decode(text) for text in encoded]
         async with engine.lock():
             engine.begin_job("Extras")
             engine.counters.jobs += 1
@@ -60,6 +60,11 @@ class Upscaling:
         info = _html_info(body, done[-1].size, does_anything=self._does_anything(body.upscaler_1)) if done else ""
         return [await self._encode(image, info) for image in done], info
 
+    async def _decode(self, text: str) -> Image.Image:
+        data = image_bytes(text)
+        await self._engine.hold_in_memory(megapixels_of(data))
+        return decode_image(data).convert("RGB")
+
     async def _upscale(self, image: Image.Image, body: UpscaleBody) -> Image.Image:
         name = body.upscaler_1
         if self._lacks_weights(name):
@@ -69,6 +74,7 @@ class Upscaling:
         if not self._does_anything(name) or name.startswith("Latent"):
             return image
         size = _target(image.size, body)
+        await self._engine.hold_in_memory(size[0] * size[1] / 1e6)
         seconds = self._engine.options.upscale_seconds_per_megapixel * size[0] * size[1] / 1e6
         await self._engine.work(seconds * _SLOWNESS.get(name, 1.0), "upscale", stoppable=False)
         big = image.resize(size, _FILTERS.get(name, Image.Resampling.LANCZOS))
