@@ -175,6 +175,13 @@ def test_what_has_the_wrong_type_or_an_impossible_value_is_refused_by_name(row, 
     assert str(caught.value).startswith(row.name)
 
 
+@pytest.mark.parametrize("value", ["/etc", "a\\b", "http://x", "c:x", "../x"])
+def test_a_name_that_merely_passes_points_at_nothing(value):
+    with pytest.raises(InvalidRequest, match="plain name"):
+        coerced(Row("t", Does.PASS, Kind.TEXT, high=50), value)
+    assert coerced(Row("t", Does.RESOLVE, Kind.TEXT, high=50), value) == value
+
+
 def test_a_choice_is_spelled_as_the_backend_takes_it():
     assert coerced(Row("c", Does.PASS, Kind.TEXT, high=50, choices=("Full", "Tiny")), "tiny") == "Tiny"
 
