@@ -42,9 +42,12 @@ class Names:
 
     def __contains__(self, name: object) -> bool:
         low = str(name).lower()
-        if any(fnmatchcase(low, glob.lower()) for glob in self.deny):
-            return False
-        return any(fnmatchcase(low, glob.lower()) for glob in self.allow)
+        return not _matches(low, self.deny) and _matches(low, self.allow)
+
+
+def _matches(low: str, globs: tuple[str, ...]) -> bool:
+    # A name is also itself: in `name [hash]` a glob would read the brackets as a set of characters.
+    return any(low == glob.lower() or fnmatchcase(low, glob.lower()) for glob in globs)
 
 
 @dataclass(frozen=True, slots=True)

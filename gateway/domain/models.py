@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from gateway.domain.catalogue.merged import Catalogue, Model
 from gateway.domain.catalogue.names import file_name_of, folded, nearest, without_hash
 from gateway.domain.errors import NotGranted, UnknownModel
-from gateway.domain.keys import Grants
+from gateway.domain.keys import Grants, Names
 
 NO_MODEL = frozenset({"", "none"})
 """What callers write for "no model named", folded."""
@@ -28,7 +28,7 @@ def resolve_model(text: str, catalogue: Catalogue, grants: Grants, aliases: Mapp
     hits = _hits(text, catalogue) or _hits(_aliased(text, aliases), catalogue)
     if not hits:
         raise _unknown(text, catalogue, grants)
-    granted = [model for model in hits if model.name in grants.models]
+    granted = [model for model in hits if is_granted(model, grants)]
     if len(granted) == 1:
         return granted[0]
     if not granted:
@@ -37,11 +37,18 @@ def resolve_model(text: str, catalogue: Catalogue, grants: Grants, aliases: Mapp
     raise UnknownModel(f'The model "{shown(text)}" could be any of {names}. Name one of these.')
 
 
+def is_granted(model: Model, grants: Grants) -> bool:
+    """Whether the key may use it. A denied name is also denied to a namesake that is listed as `name [hash]`."""
+    if model.name not in grants.models:
+        return False
+    return model.plain_name == model.name or model.plain_name in Names(deny=grants.models.deny)
+
+
 def only_granted(catalogue: Catalogue, grants: Grants) -> Model | None:
     """The one checkpoint this key may use, None when there are none or several."""
     found: Model | None = None
     for model in catalogue.models:
-        if model.name in grants.models:
+        if is_granted(model, grants):
             if found is not None:
                 return None
             found = model
@@ -50,7 +57,7 @@ def only_granted(catalogue: Catalogue, grants: Grants) -> Model | None:
 
 def any_granted(catalogue: Catalogue, grants: Grants) -> bool:
     """Whether this key may use any checkpoint of the pool."""
-    return any(model.name in grants.models for model in catalogue.models)
+    return any(is_granted(model, grants) for model in catalogue.models)
 
 
 def shown(text: str) -> str:

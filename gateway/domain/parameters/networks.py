@@ -14,7 +14,7 @@ from gateway.domain.models import shown
 from gateway.domain.parameters.context import Draft
 from gateway.domain.parameters.pictures import picture
 from gateway.domain.parameters.reading import coerced, decoded, raw_items
-from gateway.domain.parameters.table import Kind, Table, flags, floats, raws, table_of, text
+from gateway.domain.parameters.table import Does, Kind, Table, flags, floats, raws, table_of, text
 
 _MOST_UNITS = 8
 _NOTHING = frozenset({"", "none", "default"})
@@ -32,7 +32,7 @@ class _Form:
 
 _CONTROL = _Form(
     table_of(
-        text("process", "model", most=200),
+        text("process", "model", most=200, does=Does.RESOLVE),
         text("unit_type"),
         floats(0, 10, "strength"),
         floats(0, 1, "start", "end"),
@@ -42,7 +42,7 @@ _CONTROL = _Form(
 )
 _ADAPTER = _Form(
     table_of(
-        text("adapter", most=200),
+        text("adapter", most=200, does=Does.RESOLVE),
         floats(0, 10, "scale"),
         floats(0, 1, "start", "end"),
         flags("crop"),

@@ -22,6 +22,7 @@ _DEEPEST = 32
 _MOST_TOLD = 40
 _QUIET_BYTES = 64
 _LARGEST_EXACT = 2.0**53
+_PLACE = re.compile(r"[/\\]|\b\w+:\S")  # no name that merely passes may point at a file or a server
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ALL_BUT_BRACKETS = bytes(c for c in range(256) if c not in b"[]{}")
 _SQUARE = bytes.maketrans(b"{}", b"[]")
@@ -140,6 +141,8 @@ def _text(row: Row, value: Any) -> str:  # noqa: ANN401
         raise _wrong(row)
     if len(value) > row.high:
         raise InvalidRequest(f"{row.name} has {len(value)} characters; at most {row.high:g} are allowed.", row.name)
+    if row.does is Does.PASS and not row.choices and _PLACE.search(value):
+        raise InvalidRequest(f"{row.name} must be a plain name, without slashes.", row.name)
     if not row.choices:
         return value
     for known in row.choices:

@@ -80,6 +80,7 @@ _GENERATION: tuple[Callable[[Draft], None], ...] = (
 )
 _UPSCALE: tuple[Callable[[Draft], None], ...] = (check_image, choose_upscalers, set_target, settle_upscale)
 
+_FIELDS = {"loras": "prompt", "vaes": "override_settings", "detailers": "detailer_models", "styles": "styles"}
 _WORDS = {
     "loras": "LoRA",
     "samplers": "sampler",
@@ -173,5 +174,6 @@ def _never(kind: str, name: str, draft: Draft) -> NeverRunnable:
         return NeverRunnable(
             f"No server of the pool can use LoRAs safely{model}. Leave the <lora:...> tags out.", "prompt"
         )
-    word = _WORDS.get(kind, "schedule" if kind.startswith("samplers ") else "name")
-    return NeverRunnable(f'No server of the pool has the {word} "{name}"{model}.', kind)
+    word = _WORDS.get(kind, "schedule for" if kind.startswith("samplers ") else "name")
+    field = next((known for known, value in draft.fields.items() if value == name), _FIELDS.get(kind, ""))
+    return NeverRunnable(f'No server of the pool has the {word} "{name}"{model}.', field)

@@ -64,8 +64,16 @@ def test_a_job_can_run_where_its_model_sampler_schedule_and_loras_all_are():
 
 def test_a_job_that_no_backend_could_ever_run_is_refused_with_the_reason():
     ctx = context(backend("gpu-1", loras=()), backend("gpu-2", models=models("other")))
-    with pytest.raises(NeverRunnable, match='LoRA "inky" together with the model "tiny-a"'):
+    with pytest.raises(NeverRunnable, match='LoRA "inky" together with the model "tiny-a"') as caught:
         shaped({"prompt": "<lora:inky:1>"}, ctx)
+    assert caught.value.field == "prompt"
+
+
+def test_a_sampler_that_only_other_backends_have_is_named_with_its_field():
+    ctx = context(backend("gpu-1", samplers=()), backend("gpu-2", models=models("other")))
+    with pytest.raises(NeverRunnable, match='sampler "Euler a" together') as caught:
+        shaped({"sampler_name": "Euler a"}, ctx)
+    assert caught.value.field == "sampler_name"
 
 
 def test_a_lora_is_refused_where_every_backend_would_damage_the_checkpoint():
@@ -277,6 +285,19 @@ def test_no_field_values_whatever_raise_anything_but_a_callers_error(operation, 
 def test_no_bytes_whatever_raise_anything_but_a_callers_error(operation, body):
     with pytest.raises(CallerError):
         shape(operation, body, CONTEXT)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(Operation), BODIES, BODIES, BODIES)
+def test_no_setting_of_a_key_whatever_raises_anything_but_a_callers_error(operation, force, default, options):
+    ctx = context(
+        overrides=Overrides(force=force, default=default), options=options, operator=EVERYTHING_ALLOWED.operator
+    )
+    try:
+        request = shape(operation, json_bytes(USUAL[operation]), ctx)
+    except CallerError:
+        return
+    assert json.loads(render(request, GPU)).get("save_images", False) is False
 
 
 FINE = st.fixed_dictionaries(

@@ -1,0 +1,211 @@
+import pytest
+
+from gateway.domain.catalogue import merge
+from gateway.domain.errors import InvalidRequest, SamplerNotFound, UnknownModel
+from gateway.domain.jobs import Operation
+from gateway.domain.keys import Grants, Names
+from gateway.domain.overrides import Overrides
+from gateway.domain.parameters import OperatorPolicy, ShapingContext, shape
+from tests.domain.pool import CONTEXT, PICTURE, backend, context, models, shaped
+
+POOL_DEFAULT = OperatorPolicy(default_model="tiny-b")
+
+
+def model_of(ctx, **fields):
+    return shaped({"sd_model_checkpoint": None} | fields, ctx).model.name
+
+
+# --- prompt and defaults ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"sd_model_checkpoint":"tiny-a"}', b'{"prompt":null,"sd_model_checkpoint":"tiny-a"}']
+)
+def test_the_missing_prompt_is_named(body):
+    with pytest.raises(InvalidRequest, match="prompt is missing") as caught:
+        shape(Operation.TXT2IMG, body, CONTEXT)
+    assert caught.value.field == "prompt"
+
+
+def test_an_empty_prompt_is_a_prompt_and_a_key_may_force_one():
+    assert shaped({"prompt": ""}).fields["prompt"] == ""
+    ctx = context(overrides=Overrides(force={"prompt": "a dog"}))
+    assert shape(Operation.TXT2IMG, b'{"sd_model_checkpoint":"tiny-a"}', ctx).fields["prompt"] == "a dog"
+
+
+def test_what_the_price_depends_on_is_filled():
+    fields = shaped({}).fields
+    assert {
+        n: fields[n] for n in ("width", "height", "steps", "cfg_scale", "sampler_name", "seed", "batch_size", "n_iter")
+    } == {
+        "width": 1024,
+        "height": 1024,
+        "steps": 20,
+        "cfg_scale": 6,
+        "sampler_name": "Default",
+        "seed": -1,
+        "batch_size": 1,
+        "n_iter": 1,
+    }
+
+
+@pytest.mark.parametrize("seed", [-2, 2**32, 2**63, 1.5])
+def test_a_seed_outside_32_bits_is_refused(seed):
+    with pytest.raises(InvalidRequest) as caught:
+        shaped({"seed": seed})
+    assert caught.value.field == "seed"
+
+
+# --- samplers -----------------------------------------------------------------------------------------
+
+
+def test_an_unknown_sampler_is_refused_with_the_sentence_clients_compare():
+    with pytest.raises(SamplerNotFound, match=r"^Sampler not found$"):
+        shaped({"sampler_name": "nope"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "sampler", "schedule", "told"),
+    [
+        (
+            {"sampler_name": "DPM++ 2M Karras"},
+            "DPM++ 2M",
+            "karras",
+            "sampler_name=DPM++ 2M (resolved from DPM++ 2M Karras)",
+        ),
+        ({"sampler_name": "DPM++ 2M", "scheduler": "Beta"}, "DPM++ 2M", "betas", None),
+        ({"sampler_name": "DPM++ 2M", "scheduler": "automatic"}, "DPM++ 2M", None, None),
+        ({"sampler_name": "DPM++ 2M Karras", "scheduler": "automatic"}, "DPM++ 2M", "karras", None),
+        ({"sampler_name": "Euler a", "scheduler": "Karras"}, "Euler a", None, "scheduler Karras (dropped)"),
+        ({"sampler_name": "DPM++ 2M", "scheduler": "KL Optimal"}, "DPM++ 2M", None, "scheduler KL Optimal (dropped)"),
+        ({"sampler_index": "Euler a"}, "Euler a", None, None),
+        ({"sampler_index": 3}, "Default", None, None),
+        ({"sampler_name": "", "sampler_index": "PLMS"}, "PNDM", None, "sampler_name=PNDM (resolved from PLMS)"),
+        ({"schedulers_sigma": "Exponential", "sampler_name": "Euler"}, "Euler", "exponential", None),
+    ],
+)
+def test_a_sampler_and_its_schedule_go_as_sdnext_takes_them(fields, sampler, schedule, told):
+    request = shaped(fields)
+    assert (request.fields["sampler_name"], request.fields.get("schedulers_sigma"), request.sampler) == (
+        sampler,
+        schedule,
+        sampler,
+    )
+    if told is not None:
+        assert told in request.adjustments
+
+
+def test_an_unknown_hires_sampler_is_dropped_and_told():
+    request = shaped({"enable_hr": True, "hr_sampler_name": "nope"})
+    assert "hr_sampler_name" not in request.fields
+    assert "hr_sampler_name (dropped)" in request.adjustments
+
+
+def test_a_hires_sampler_is_resolved_and_the_same_as_primary_is_nothing():
+    assert shaped({"enable_hr": True, "hr_sampler_name": "LMS Karras"}).fields["hr_sampler_name"] == "LMSD"
+    assert "hr_sampler_name" not in shaped({"enable_hr": True, "hr_sampler_name": "Use same sampler"}).fields
+
+
+# --- which checkpoint ----------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_required_when_nothing_names_one():
+    with pytest.raises(UnknownModel, match="sd_model_checkpoint is required"):
+        model_of(context())
+
+
+def test_the_request_wins_over_its_settings_the_option_the_key_and_the_pool():
+    ctx = context(options={"sd_model_checkpoint": "tiny-b"}, default_model="tiny-b", operator=POOL_DEFAULT)
+    assert model_of(ctx, sd_model_checkpoint="tiny-a", override_settings={"sd_model_checkpoint": "tiny-b"}) == "tiny-a"
+    assert model_of(ctx, override_settings={"sd_model_checkpoint": "tiny-a"}) == "tiny-a"
+
+
+def test_without_one_in_the_request_it_is_the_option_then_the_key_then_the_pool():
+    assert (
+        model_of(context(options={"sd_model_checkpoint": "tiny-a"}, default_model="tiny-b", operator=POOL_DEFAULT))
+        == "tiny-a"
+    )
+    assert model_of(context(default_model="tiny-a", operator=POOL_DEFAULT)) == "tiny-a"
+    assert model_of(context(operator=POOL_DEFAULT)) == "tiny-b"
+    assert (
+        model_of(context(overrides=Overrides(default={"sd_model_checkpoint": "tiny-a"}), operator=POOL_DEFAULT))
+        == "tiny-a"
+    )
+
+
+@pytest.mark.parametrize("nothing", ["", "None", "none"])
+def test_no_name_is_no_name(nothing):
+    assert model_of(context(operator=POOL_DEFAULT), sd_model_checkpoint=nothing) == "tiny-b"
+
+
+def test_the_only_granted_checkpoint_needs_no_name():
+    assert model_of(context(grants=Grants(models=Names(("tiny-b",))))) == "tiny-b"
+
+
+def test_a_stored_option_whose_checkpoint_is_gone_is_never_replaced_in_silence():
+    with pytest.raises(UnknownModel, match='stored option, "gone", cannot be used'):
+        model_of(context(options={"sd_model_checkpoint": "gone"}, operator=POOL_DEFAULT))
+
+
+def test_a_checkpoint_named_in_another_way_is_told():
+    assert shaped({"sd_model_checkpoint": "Diffusers/tiny-a"}).adjustments == (
+        "sd_model_checkpoint=tiny-a (resolved from Diffusers/tiny-a)",
+    )
+
+
+# --- other names -----------------------------------------------------------------------------------------
+
+
+def test_a_vae_is_found_without_its_extension_and_an_unknown_one_is_dropped_and_told():
+    assert shaped({"override_settings": {"sd_vae": "Orange.vae"}}).fields["override_settings"] == {
+        "sd_vae": "orange.vae.pt"
+    }
+    unknown = shaped({"override_settings": {"sd_vae": "nope"}})
+    assert "override_settings" not in unknown.fields
+    assert unknown.adjustments == ("sd_vae (dropped: unknown)",)
+
+
+def test_detailers_come_from_the_catalogue_only():
+    assert shaped({"detailer_models": ["Face-YOLO8n"]}).fields["detailer_models"] == ["face-yolo8n"]
+    with pytest.raises(InvalidRequest, match="detailer_models"):
+        shaped({"detailer_models": ["https://example.com/x.pt"]})
+    with pytest.raises(InvalidRequest, match="detailer_models"):
+        shaped({"detailer_models": [7]})
+
+
+def test_styles_pass_only_where_the_operator_enables_them():
+    allowed = context(operator=OperatorPolicy(allow_styles=True))
+    assert shaped({"styles": ["film"]}, allowed).fields["styles"] == ["Film"]
+    for request in (shaped({"styles": ["film"]}), shaped({"styles": ["film", "nope"]}, allowed)):
+        assert "styles" not in request.fields
+        assert request.adjustments == ("styles (dropped)",)
+    assert shaped({"styles": []}).adjustments == ()
+
+
+@pytest.mark.parametrize(
+    "field", ["prompt", "negative_prompt", "refiner_prompt", "detailer_prompt", "detailer_negative"]
+)
+def test_tags_are_resolved_in_every_prompt_field(field):
+    request = shaped({field: "<lora:Ink Wash:0.5><hypernet:x:1>"})
+    assert request.fields[field] == "<lora:inky:0.5>"
+    assert request.uses_lora
+    assert request.adjustments == ("<hypernet:...> (dropped)",)
+
+
+def test_a_checkpoint_that_is_gone_everywhere_for_a_while_can_still_be_asked_for():
+    from gateway.domain.catalogue import Departed
+
+    gone = Departed("gpu-1", models("lost")[0], 100.0)
+    request = shaped({"sd_model_checkpoint": "lost"}, ShapingContext(merge([backend()], [gone], now=200.0)))
+    assert (request.model.name, request.runnable_on) == ("lost", frozenset())
+
+
+def test_face_restoration_that_sdnext_cannot_do_is_told():
+    assert shaped({"restore_faces": True}).adjustments == ("restore_faces (dropped)",)
+    assert shaped({"restore_faces": False}).adjustments == ()
+
+
+def test_a_picture_in_a_txt2img_request_is_dropped():
+    request = shaped({"init_images": [PICTURE]})
+    assert "init_images" not in request.fields
+    assert request.adjustments == ("init_images (dropped)",)
