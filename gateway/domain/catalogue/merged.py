@@ -26,6 +26,12 @@ from gateway.domain.catalogue.names import NameIndex, folded
 REMEMBERED_S = 24 * 3600.0
 """How long a checkpoint stays listed after a backend lost it, in seconds."""
 
+EMBEDDINGS = "embeddings"
+"""The kind of the embeddings: they are named by a mere word in a prompt."""
+
+SAFE_LORA = "safe_lora"
+"""The kind under which `Catalogue.having` lists the backends that may get a job with a LoRA tag (name "")."""
+
 _SHORT_HASH = 10
 
 
@@ -106,7 +112,7 @@ def merge(inventories: Iterable[BackendInventory], departed: Iterable[Departed] 
         sampler_index={folded(s.name): s for s in samplers},
         upscaler_index=NameIndex.build((((u.name, u) for u in upscalers),)),
         lora_index=lora_index(loras),
-        names={kind: _merged_names(backends.values(), kind) for kind in (*NAMED_KINDS, "embeddings")},
+        names={kind: _merged_names(backends.values(), kind) for kind in (*NAMED_KINDS, EMBEDDINGS)},
         having=_having(backends.values()),
     )
 
@@ -248,10 +254,6 @@ def _merged_names(inventories: Iterable[BackendInventory], kind: str) -> dict[st
     return names
 
 
-SAFE_LORA = "safe_lora"
-"""The kind under which `Catalogue.having` lists the backends that may get a job with a LoRA tag (name "")."""
-
-
 def _having(inventories: Iterable[BackendInventory]) -> dict[tuple[str, str], frozenset[str]]:
     """(kind, folded name) -> backends that have it, so that a requirement costs one set intersection."""
     having: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -270,7 +272,7 @@ def _things_of(inventory: BackendInventory) -> Iterable[tuple[str, str]]:
     for lora in inventory.loras:
         yield from (("loras", name) for name in lora_names(lora))
     yield from (("upscalers", folded(u.name)) for u in inventory.upscalers)
-    for kind in NAMED_KINDS:
+    for kind in (*NAMED_KINDS, EMBEDDINGS):
         yield from ((kind, folded(name)) for name in getattr(inventory, kind))
     for kind in ("txt2img", "img2img"):
         yield from ((kind, folded(name)) for name in getattr(inventory.scripts, kind))

@@ -6,9 +6,10 @@ pictures, hires and upscalers, prompt tags, caps. Whatever the bytes, only the e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
-from gateway.domain.catalogue.merged import SAFE_LORA
+from gateway.domain.catalogue.merged import EMBEDDINGS, SAFE_LORA
 from gateway.domain.errors import NeverRunnable
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.caps import bound_by_key, cap_images, cap_steps
@@ -22,6 +23,7 @@ from gateway.domain.parameters.generation import (
     resolve_prompts,
     resolve_settings,
 )
+from gateway.domain.parameters.generation_rows import PROMPTS
 from gateway.domain.parameters.layers import layered
 from gateway.domain.parameters.networks import check_networks
 from gateway.domain.parameters.pictures import check_pictures
@@ -38,6 +40,7 @@ from gateway.domain.parameters.sizes import (
 from gateway.domain.parameters.upscaling import cap_target, check_image, choose_upscalers, set_target, target_size
 from gateway.domain.pricing import Price, price_of_generation, price_of_upscale
 
+_WORD = re.compile(r"[\w.-]{4,64}")
 _MOST_TOLD = 40
 _MOST_ROUNDS = 40
 
@@ -165,6 +168,19 @@ def _runnable_on(draft: Draft) -> frozenset[str]:
             raise _never(kind, name, draft)
     if not possible:
         raise NeverRunnable("No server of the pool can do this.")
+    return _with_embeddings(draft, able)
+
+
+def _with_embeddings(draft: Draft, able: frozenset[str]) -> frozenset[str]:
+    """Of the able backends those that have the embeddings a prompt names, as far as any has them.
+
+    An embedding is named by a mere word, which may also be just a word: it never makes a job impossible.
+    """
+    catalogue = draft.context.catalogue
+    if not catalogue.listed(EMBEDDINGS):
+        return able
+    for word in {word for field in PROMPTS for word in _WORD.findall(draft.fields.get(field, "").lower())}:
+        able = (able & catalogue.backends_with(EMBEDDINGS, word)) or able
     return able
 
 

@@ -69,6 +69,15 @@ def test_a_job_that_no_backend_could_ever_run_is_refused_with_the_reason():
     assert caught.value.field == "prompt"
 
 
+def test_a_prompt_with_an_embeddings_name_goes_where_the_embedding_is():
+    ctx = context(
+        backend("gpu-1"), backend("gpu-2", embeddings=("EasyNegative",)), backend("gpu-3", models=models("other"))
+    )
+    assert shaped({"negative_prompt": "(easynegative:1.2), bad"}, ctx).runnable_on == {"gpu-2"}
+    assert shaped({"negative_prompt": "bad"}, ctx).runnable_on == {"gpu-1", "gpu-2"}
+    assert shaped({"prompt": "easynegative", "sd_model_checkpoint": "other"}, ctx).runnable_on == {"gpu-3"}
+
+
 def test_a_sampler_that_only_other_backends_have_is_named_with_its_field():
     ctx = context(backend("gpu-1", samplers=()), backend("gpu-2", models=models("other")))
     with pytest.raises(NeverRunnable, match='sampler "Euler a" together') as caught:
