@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.adapters.redis.check import check_deployment, check_server
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.outbox import RedisOutbox
@@ -86,9 +87,11 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(database.close)
         connection = Connection(settings.redis_url, settings.namespace)
         stack.push_async_callback(connection.close)
+        await check_server(connection)
         jobs = RedisJobs(connection, process, settings.lease_s)
         pool = RedisPool(connection, process)
         manager = Manager(SqlBookkeeper(database), SqlLedger(database), jobs, secrets.token_bytes)
+        await check_deployment(connection, await manager.deployment_id())
         yield Stores(connection, database, jobs, pool, manager)
 
 

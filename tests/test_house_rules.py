@@ -35,6 +35,9 @@ RUN_BY_IMPORT = {
 }
 MAY_PAUSE = {
     "tests/support/processes.py": "the pause between two looks at a condition, with a deadline",
+    "tests/support/fake_backends.py": "the way to a server, in virtual time",
+    "tests/flow/world.py": "the way to a store, in virtual time",
+    "tests/simulator/sdnext/test_clock.py": "the clock's own pause, in virtual time, is what is tested",
 }
 ERRORS_WITHOUT_ROW = {
     "GatewayError": "the root, never raised itself",

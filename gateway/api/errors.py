@@ -12,7 +12,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.domain import errors
+from gateway.domain import errors, managed
 
 REALM = 'Basic realm="SD.Next gateway, key as password"'
 
@@ -26,6 +26,9 @@ STATUS: dict[type[errors.GatewayError], int] = {
     errors.InvalidRequest: 422,
     errors.UnknownModel: 422,
     errors.NeverRunnable: 422,
+    managed.UnknownName: 404,
+    managed.NameTaken: 409,
+    managed.EditConflict: 409,
     errors.SamplerNotFound: 404,
     errors.BodyTooLarge: 413,
     errors.RouteNotFound: 404,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -130,22 +131,12 @@ class Job:
 
     async def _leave(self, error: BaseException | None) -> None:
         outcome = self._outcome(error)
-        if (
-            outcome is Outcome.INTERRUPTED and self._granted is not None
-        ):  # what a caller leaves was worked on all the same
+        # What a caller leaves was worked on all the same.
+        if outcome is Outcome.INTERRUPTED and self._granted is not None:
             wanted = self.shaped.model.name if self.shaped.model else ""
             self._took(_now() - self._started_at, had_to_load=bool(wanted) and self._granted.loaded_before != wanted)
         images = self._attempt.images if self._attempt and outcome is Outcome.FINISHED else 0
-        gpu_s = self.timing.generation_s
-        final = {
-            "swap_s": self.timing.swap_s,
-            "generation_s": self.timing.generation_s,
-            "gpu_seconds": gpu_s,
-            "images": images,
-            "bytes_out": len(self._attempt.body) if self._attempt else 0,
-            "attempts": self.attempts,
-            "reason": "; ".join(self._failures) or (str(error) if error else ""),
-        }
+        final = self._final(images, error)
         await self._exit.leave(
             Leaving(
                 operation_id=new_id(),
@@ -154,10 +145,25 @@ class Job:
                 final=msgspec.json.encode(final),
                 loaded=self.loaded,
                 images=images,
-                gpu_seconds=gpu_s,
+                gpu_seconds=self.timing.generation_s,
                 is_abandoned=self.work.is_under_way,
             )
         )
+        self._write_line(outcome, final)
+
+    def _final(self, images: int, error: BaseException | None) -> dict[str, Any]:
+        """What the ledger's record learns at the end."""
+        return {
+            "swap_s": self.timing.swap_s,
+            "generation_s": self.timing.generation_s,
+            "gpu_seconds": self.timing.generation_s,
+            "images": images,
+            "bytes_out": len(self._attempt.body) if self._attempt else 0,
+            "attempts": self.attempts,
+            "reason": "; ".join(self._failures) or (str(error) if error else ""),
+        }
+
+    def _write_line(self, outcome: Outcome, final: dict[str, Any]) -> None:
         self._log.call(
             request_id=self.request_id,
             job_id=self.job_id,

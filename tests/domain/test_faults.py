@@ -103,7 +103,7 @@ def test_no_ejection_is_longer_than_ten_minutes():
     assert "g1" in usable(book, now=LONGEST_EJECTION_S)
 
 
-def test_a_success_forgives():
+def test_a_success_forgives_what_was_held_against_a_place():
     book = FaultBook()
     convicted(book, 2)
     book.succeeded(attempt("g1", "later"), 1.0)

@@ -40,7 +40,7 @@ def found(text, grants=None, **aliases):
             HASHED["sha256"],
             HASHED["sha256"].upper(),
         ),
-        *("/home/me/models/XL/foo.safetensors", "C:\\models\\foo.safetensors"),
+        *("/srv/me/models/XL/foo.safetensors", "C:\\models\\foo.safetensors"),
     ],
 )
 def test_a_checkpoint_is_found_by_each_of_its_names(text):

@@ -66,7 +66,7 @@ async def test_a_reset_is_told_from_a_close_by_the_kernel(name: str, has_begun: 
         assert bool(came) is has_begun
 
 
-async def test_hang_never_answers() -> None:
+async def test_a_hanging_server_never_answers() -> None:
     async with on_a_socket(instant(faults=(Fault("hang"),))) as (backend, _):
         with pytest.raises(httpx2.ReadTimeout):
             await backend.http.post("/sdapi/v1/txt2img", json={}, timeout=0.3)

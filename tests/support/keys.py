@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import redis
 
-# Never collected: equal only to themselves (generation, epoch), or not yet in the ledger (outbox).
-PERMANENT = ("generation", "epoch", "outbox")
+# Never collected: equal only to themselves (generation, epoch, deployment), or not yet in the ledger (outbox).
+PERMANENT = ("generation", "epoch", "deployment", "outbox")
 
 
 def keys_without_ttl(client: redis.Redis) -> list[str]:

@@ -34,3 +34,18 @@ async def check_server(connection: Connection) -> None:
             f"The Redis server evicts keys (maxmemory-policy is {policy}); slots and quotas would be granted twice. "
             "Set maxmemory-policy to noeviction, or name another server in GATEWAY_REDIS_URL."
         )
+
+
+async def check_deployment(connection: Connection, deployment_id: str) -> None:
+    """Return if this store belongs to the deployment, or to none yet. Raises UnfitServer if it belongs to another one.
+
+    Two databases on one namespace would count and grant past each other; a store that lost its data is taken anew.
+    """
+    key = connection.key("deployment")
+    await connection.command("SET", key, deployment_id, "NX")
+    kept = (await connection.command("GET", key) or b"").decode()
+    if kept != deployment_id:
+        raise UnfitServer(
+            f"The namespace {connection.namespace} in this Redis belongs to another gateway's database ({kept}, not "
+            f"{deployment_id}). Set another GATEWAY_NAMESPACE, or name the Redis and the database that belong together."
+        )

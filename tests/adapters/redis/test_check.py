@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.adapters.redis.check import UnfitServer, check_server
+from gateway.adapters.redis.check import UnfitServer, check_deployment, check_server
 from gateway.adapters.redis.connection import Connection
 from gateway.domain.errors import StoreUnavailable
 
@@ -68,3 +68,10 @@ async def test_a_server_older_than_seven_is_refused_with_the_way_out(version, is
             with pytest.raises(UnfitServer, match="needs 7 or newer"):
                 await check_server(connection)
         await connection.close()
+
+
+async def test_a_store_without_a_deployment_is_taken_and_then_belongs_to_it(connection):
+    await check_deployment(connection, "d_one")
+    await check_deployment(connection, "d_one")
+    with pytest.raises(UnfitServer, match="another gateway's database"):
+        await check_deployment(connection, "d_two")

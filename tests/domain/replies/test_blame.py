@@ -82,7 +82,7 @@ def test_failures_that_differ_only_in_numbers_are_alike():
     "text",
     [
         "cannot open '/srv/models/secret.safetensors'",
-        "cannot open /root/x.ckpt: no such file",
+        "cannot open /srv/x.ckpt: no such file",
         "C:\\Users\\me\\models\\a.ckpt missing",
         "Cannot reach https://huggingface.co/api/models?x=1: offline",
         "127.0.0.1:7860 refused",
