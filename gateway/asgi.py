@@ -8,13 +8,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from gateway.api.errors import on_gateway_error, on_http_error, on_unexpected_error
+from gateway.api.errors import on_caller_left, on_gateway_error, on_http_error, on_unexpected_error
 from gateway.api.listings import ListingRoutes
 from gateway.api.middleware import Edge
 from gateway.api.ops import OpsRoutes
-from gateway.api.sdapi import GenerationRoutes
+from gateway.api.sdapi import CallerLeft, GenerationRoutes
 from gateway.domain.errors import GatewayError
 from gateway.domain.jobs import Operation
 from gateway.settings import Settings
@@ -33,6 +34,8 @@ def create_app(settings: Settings) -> FastAPI:
         exception_handlers={
             GatewayError: on_gateway_error,
             HTTPException: on_http_error,
+            CallerLeft: on_caller_left,
+            ClientDisconnect: on_caller_left,
             Exception: on_unexpected_error,
         },
     )

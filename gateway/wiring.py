@@ -143,13 +143,18 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
         await roster.read()
         services, supervisor = _assemble(settings, stores, client, roster, log)
         services.readiness.watch(supervisor, lambda: bool(getattr(state, "is_draining", False)))
+        stack.push_async_callback(_resign, stores.pool)  # once the loops have ended: they would lead again
         await stack.enter_async_context(_running(supervisor, state))
-        stack.push_async_callback(stores.pool.resign)
         with suppress(TimeoutError):  # a pool that is away must not keep a gateway from starting
             async with asyncio.timeout(FIRST_LOOK_S if roster.backends else 0):
                 await services.current.is_known.wait()
         services.readiness.has_started = True
         yield services
+
+
+async def _resign(pool: RedisPool) -> None:
+    with suppress(StoreUnavailable):  # then the lease runs out by itself
+        await pool.resign()
 
 
 async def _seed(settings: Settings, manager: Manager) -> None:

@@ -104,7 +104,15 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
     return json_response(error_body("HTTPException", status, str(getattr(error, "detail", error))), status, headers)
 
 
-async def on_unexpected_error(_request: Request, _error: Exception) -> Response:
+async def on_caller_left(_request: Request, _error: Exception) -> Response:
+    """Nobody is there to read an answer, and nothing went wrong that an operator should see."""
+    return Response(status_code=499)
+
+
+async def on_unexpected_error(request: Request, _error: Exception) -> Response:
     """A defect of ours: the caller learns that it is ours, and nothing of its inside."""
     sentence = "The gateway failed on this call; the operator's log has the reason under the request id."
-    return json_response(error_body("InternalError", 500, sentence), 500)
+    # This answer is made outside of the middleware that gives all others their id.
+    request_id = getattr(request.state, "request_id", "")
+    headers = {"X-Request-Id": request_id} if request_id else None
+    return json_response(error_body("InternalError", 500, sentence), 500, headers)

@@ -30,7 +30,11 @@ class Edge:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            error.add_note(f"request id: {request_id}")  # the log shows it with the trace
+            raise
 
 
 def _request_id(scope: Scope) -> str:

@@ -46,7 +46,7 @@ async def read_body(request: Request) -> bytes:
     """The whole body. Raises BodyTooLarge, from its announced length before it is read where there is one."""
     announced = request.headers.get("content-length", "")
     too_large = BodyTooLarge(f"The body is larger than {MOST_BODY_BYTES // 1_000_000} MB. Send smaller images.")
-    if announced.isdigit() and int(announced) > MOST_BODY_BYTES:
+    if announced.isascii() and announced.isdecimal() and int(announced) > MOST_BODY_BYTES:
         raise too_large
     chunks, size = [], 0
     async for chunk in request.stream():
@@ -59,15 +59,21 @@ async def read_body(request: Request) -> bytes:
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
     """The work's result. If the caller leaves first the work is cancelled, ends in order, and CallerLeft is raised."""
+    has_left, error = False, None
     try:
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(_raise_when_gone(request))
-            result = await work
+            try:
+                result = await work
+            except Exception as failed:  # noqa: BLE001 - kept out of the group, to be raised as it is
+                error = failed
             watching.cancel()
     except* CallerLeft:
-        raise CallerLeft from None
-    except* Exception as failed:  # noqa: BLE001 - taken out of its group and raised as it is
-        raise failed.exceptions[0] from None
+        has_left = True
+    if has_left:
+        raise CallerLeft from error
+    if error is not None:
+        raise error
     return result
 
 

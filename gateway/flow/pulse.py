@@ -12,7 +12,7 @@ from gateway.flow.authenticate import Epoch
 from gateway.flow.held import HeldJobs
 from gateway.flow.leave import Exit
 from gateway.flow.snapshot import CurrentCatalogue
-from gateway.ports import Beat, JobStore, PoolStore
+from gateway.ports import Beat, JobStore, PoolStore, Woken
 
 BEAT_S = 1.0
 LISTEN_S = 1.0
@@ -72,8 +72,8 @@ class Pulse:
                 await self._look()
 
     async def _look(self) -> None:
-        """A word can be lost with its connection; the oldest waiting jobs are looked up themselves."""
-        for job_id, granted in (await self._jobs.look(self._held.waiting()[:LOOKED_AT_ONCE])).items():
-            job = self._held.get(job_id)
-            if job is not None:
-                job.take(granted)
+        """A word can be lost with its connection; every waiting job is looked up itself."""
+        waiting = self._held.waiting()
+        for first in range(0, len(waiting), LOOKED_AT_ONCE):
+            for job_id, granted in (await self._jobs.look(waiting[first : first + LOOKED_AT_ONCE])).items():
+                self._held.deliver(Woken(job_id, granted))

@@ -73,7 +73,7 @@ class PublishedInventory:
             upscalers=parse_upscalers(get("upscalers")),
             loras=parse_loras(get("loras")),
             vaes=parse_names(get("sd-vae")),
-            embeddings=parse_names((get("embeddings") or {}).get("loaded")),
+            embeddings=parse_names(get("embeddings")),
             detailers=parse_names(get("detailers")),
             styles=parse_names(get("prompt-styles")),
             scripts=parse_scripts(get("scripts")),

@@ -1,0 +1,231 @@
+"""The dispatcher over the stores' oracle: leading, handing over, losing no ticket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.jobs import Outcome
+from gateway.domain.scheduling import Ticket
+from gateway.flow.dispatch import RECOVERING, Dispatcher, ticket_bytes, ticket_of, views_of
+from gateway.ports import Entry, Leaving, PoolChanges, PoolNews, SlotView, WaitingJob
+from tests.flow.world import NOTHING_HELD, DistantJobs, LoopStore, now, running, until
+from tests.support.fake_backends import sdnext
+
+pytestmark = pytest.mark.virtual_time
+
+
+def ticket(job_id, *, backends=("a", "b"), checkpoint="red", tenant="t1", cap=8):
+    return Ticket(job_id, tenant, checkpoint, frozenset(backends), 0.0, 1.0, cap)
+
+
+def entry(job_id, *, backends=("a", "b"), checkpoint="red", tenant="t1", cap=8, store):
+    return Entry(
+        operation_id=f"enter {job_id}",
+        job_id=job_id,
+        tenant_id=tenant,
+        epoch=store.epoch,
+        checkpoint=checkpoint,
+        runnable_on=tuple(backends),
+        max_concurrency=cap,
+        max_queued=100,
+        static=b'{"tenant_id":"t1","key_id":"k1","operation":"txt2img"}',
+        ticket=ticket_bytes(ticket(job_id, backends=backends, checkpoint=checkpoint, tenant=tenant, cap=cap)),
+    )
+
+
+async def stores(*backends, processes=1):
+    store = LoopStore()
+    ours = [DistantJobs(store, f"p{number}") for number in range(processes)]
+    await ours[0].beat(0)
+    await ours[0].publish("up", PoolNews(states=dict.fromkeys(backends, "up")))
+    return store, ours
+
+
+def leaving(job_id):
+    return Leaving(f"leave {job_id}", job_id, Outcome.FINISHED)
+
+
+@given(
+    st.builds(
+        Ticket,
+        job_id=st.text(),
+        tenant=st.text(),
+        checkpoint=st.text(),
+        runnable_on=st.frozensets(st.text()),
+        arrived_at=st.floats(0, 1e10),
+        work=st.floats(0, 1e9),
+        tenant_cap=st.integers(0, 10**6),
+        tenant_weight=st.floats(0.01, 100),
+    )
+)
+def test_a_ticket_survives_the_store_whole(original):
+    assert ticket_of(WaitingJob(original.job_id, original.arrived_at, ticket_bytes(original))) == original
+
+
+async def test_a_waiting_job_is_granted_and_its_process_is_told():
+    store, (jobs,) = await stores("a")
+    await jobs.enter(entry("j1", store=store))
+    dispatcher = Dispatcher(jobs)
+    assert await dispatcher.step()
+    assert (await jobs.next_message(1.0)).granted.backend == "a"
+    assert not await dispatcher.step()
+
+
+async def test_of_two_processes_one_leads_and_the_other_stands_by():
+    _, (first, second) = await stores("a", processes=2)
+    ours, others = Dispatcher(first), Dispatcher(second)
+    await ours.step()
+    await others.step()
+    assert (ours.is_leading, others.is_leading, others.pool) == (True, False, None)
+
+
+async def test_a_lost_lease_hands_over_with_every_ticket():
+    store, (first, second) = await stores("a", processes=2)
+    ours, others = Dispatcher(first), Dispatcher(second)
+    for number in range(3):
+        await first.enter(entry(f"j{number}", store=store))
+    await ours.step()
+    await asyncio.sleep(10)  # the leader is frozen for longer than its lease
+    assert not await others.step()  # the backend is taken
+    assert (others.is_leading, await ours.step(), ours.is_leading) == (True, False, False)
+    for expected in ("j0", "j1", "j2"):
+        assert (await first.next_message(1.0)).job_id == expected
+        await first.leave(leaving(expected))
+        await others.step()
+    assert store.of() == []
+
+
+async def test_a_leader_that_was_deposed_between_its_look_and_its_decision_grants_nothing():
+    store, (first, second) = await stores("a", processes=2)
+    ours, others = Dispatcher(first), Dispatcher(second)
+    await ours.step()
+    await first.enter(entry("j1", store=store))
+    first.slow["poll"] = 10.0  # frozen just after its look
+    stepping = asyncio.get_running_loop().create_task(ours.step())
+    await asyncio.sleep(5)
+    await others.step()
+    assert (await stepping, ours.is_leading) == (False, False)
+    assert Counter(store.jobs[job].state for job in store.jobs) == {"running": 1}
+
+
+async def test_what_the_script_refused_waits_on_and_is_granted_later():
+    store, (jobs,) = await stores("a")
+    dispatcher = Dispatcher(jobs)
+    await dispatcher.step()
+    await jobs.enter(entry("j1", store=store))
+    jobs.slow["poll"] = 1.0
+    stepping = asyncio.get_running_loop().create_task(dispatcher.step())
+    await asyncio.sleep(0.5)
+    await jobs.hold("upkeep", "upkeep-1", "a")  # after the look, before the decision
+    await stepping
+    jobs.slow.clear()
+    assert store.waiting == ["j1"]
+    assert not await dispatcher.step()
+    await jobs.leave(leaving("upkeep-1"))
+    assert await dispatcher.step()
+    assert store.jobs["j1"].state == "running"
+
+
+async def test_a_refused_ticket_that_left_meanwhile_is_not_kept():
+    store, (jobs,) = await stores("a")
+    dispatcher = Dispatcher(jobs)
+    await dispatcher.step()
+    await jobs.enter(entry("j1", store=store))
+    jobs.slow["poll"] = 1.0
+    stepping = asyncio.get_running_loop().create_task(dispatcher.step())
+    await asyncio.sleep(0.5)
+    await jobs.hold("upkeep", "upkeep-1", "a")
+    await stepping
+    jobs.slow.clear()
+    await jobs.leave(leaving("j1"))
+    await jobs.leave(leaving("upkeep-1"))
+    assert not await dispatcher.step()
+    assert dispatcher._tickets == {}
+    assert dispatcher._put_back == []
+
+
+async def test_an_error_of_the_store_throws_the_view_away_and_the_next_one_is_whole():
+    store, (jobs,) = await stores("a")
+    dispatcher = Dispatcher(jobs)
+    await jobs.enter(entry("j1", store=store))
+    jobs.lost_answers.append("poll")
+    with pytest.raises(StoreUnavailable):
+        await dispatcher.run()
+    assert (dispatcher.is_leading, dispatcher.pool) == (False, None)
+    assert await dispatcher.step()
+    assert store.jobs["j1"].state == "running"
+
+
+async def test_a_grant_whose_answer_was_lost_is_neither_lost_nor_done_twice():
+    store, (jobs,) = await stores("a", "b")
+    dispatcher = Dispatcher(jobs)
+    await jobs.enter(entry("j1", store=store))
+    jobs.lost_answers.append("grant")
+    with pytest.raises(StoreUnavailable):
+        await dispatcher.run()
+    await dispatcher.step()
+    assert [slot.job_id for slot in store.slots.values()] == ["j1"]
+
+
+async def test_a_leader_that_resigned_is_followed_at_once():
+    _, (first, second) = await stores("a", processes=2)
+    await Dispatcher(first).step()
+    await first.resign()
+    others = Dispatcher(second)
+    await others.step()
+    assert others.is_leading
+
+
+async def test_a_removed_backend_gets_nothing_any_more():
+    store, (jobs,) = await stores("a", "b")
+    dispatcher = Dispatcher(jobs)
+    await dispatcher.step()
+    await jobs.publish("gone", PoolNews(removed=("a",)))
+    await dispatcher.step()
+    await jobs.enter(entry("j1", store=store, backends=("a",)))
+    assert not await dispatcher.step()
+    assert store.waiting == ["j1"]
+
+
+def test_a_recovering_slot_counts_for_no_tenant_and_is_not_free():
+    slots = {"a": SlotView("a", "j", "t1", 1.0, True, "m"), "b": SlotView("b", "k", "t1", 1.0, False, "n")}
+    changes = PoolChanges(5.0, True, (), (), slots, {"b": "red"}, {"a": "up", "b": "up", "c": "down"})
+    views = {view.name: view for view in views_of(changes)}
+    assert {name: view.is_free for name, view in views.items()} == {"a": False, "b": False, "c": False}
+    assert views["a"].running is not None
+    assert (views["a"].running.tenant, views["b"].running.tenant, views["b"].loaded) == (RECOVERING, "t1", "red")
+
+
+async def test_forty_calls_over_three_processes_are_each_served_once_though_the_leader_dies_twice():
+    async with running({"a": sdnext(), "b": sdnext()}) as world:
+        second, third = world.add_process("two"), world.add_process("three")
+        await until(lambda: all(process.current.catalogue.backends for process in world.processes))
+        calls = [world.asking(process, steps=1) for process in (second, third) for _ in range(20)]
+        await asyncio.sleep(3)
+        await world.kill(world.process)
+        await asyncio.sleep(8)
+        killed = second if second.dispatcher.is_leading else third
+        killed.dispatcher._stand_by()  # it lost the lease, as after a pause
+        world.store.lease = None
+        served = await asyncio.gather(*calls)
+        assert len({one.job_id for one in served}) == 40
+        assert await world.settle() == NOTHING_HELD
+        sent = sum(len(server.received("txt2img")) for server in world.backends.servers.values())
+        assert sent == 40
+
+
+async def test_a_job_that_waits_is_started_within_a_moment_of_the_end_of_the_one_before():
+    async with running() as world:
+        first = world.asking(steps=10)
+        await until(lambda: world.store.slots)
+        second = world.asking(steps=1)
+        await first
+        ended = now()
+        await second
+        assert now() - ended == pytest.approx(1.0, abs=0.2)
