@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.simulator.support import SMALL, in_process, instant, on_a_socket
 
@@ -133,3 +136,42 @@ async def test_an_unknown_field_is_ignored_and_null_where_a_number_must_be_is_a_
 
         assert unknown.status_code == 200
         assert nothing == ["AssertionError", "TypeError", "TypeError", "AttributeError"]
+
+
+NUMBERS = st.sampled_from([None, -5, -1, 0, 1, 2, 7, 8, 64, 72, 0.5, 1e9, 10**10])
+ODD_FIELDS = {
+    **dict.fromkeys(("seed", "steps", "width", "height", "cfg_scale", "hr_scale"), NUMBERS),
+    **{name: st.sampled_from([None, -1, 0, 1, 2, 10**10]) for name in ("batch_size", "n_iter")},
+    "denoising_strength": NUMBERS,
+    "resize_mode": NUMBERS,
+    "hr_resize_mode": NUMBERS,
+    "clip_skip": NUMBERS,
+    "sampler_name": st.sampled_from(["", "None", "Default", "euler", "DPM++ 2M"]),
+    "schedulers_sigma": st.sampled_from([None, "karras", "x"]),
+    "hr_upscaler": st.sampled_from([None, "None", "Resize Lanczos", "x"]),
+    "prompt": st.text(max_size=20),
+    "negative_prompt": st.none() | st.text(max_size=20),
+    "styles": st.none() | st.lists(st.text(max_size=5), max_size=2),
+    "override_settings": st.sampled_from([None, {}, {"jpeg_quality": "x"}, {"sd_model_checkpoint": 5}]),
+    "enable_hr": st.booleans(),
+    "send_images": st.booleans(),
+}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.fixed_dictionaries({}, optional=ODD_FIELDS), st.sampled_from(["txt2img", "img2img"]))
+def test_whatever_is_asked_the_answer_has_one_of_the_observed_shapes(fields: dict[str, object], kind: str) -> None:
+    async def ask() -> None:
+        async with in_process(instant()) as backend:
+            reply = await backend.post(kind, SMALL | {"init_images": []} | fields)
+            body = reply.json()
+
+            assert reply.status_code in (200, 404, 422, 500)
+            if reply.status_code == 200:
+                assert list(body) == ["images", "parameters", "info"]
+            elif "error" in body:
+                assert list(body) == ["error", "code", "detail", "body", "errors"]
+            else:
+                assert isinstance(body["detail"], list)
+
+    asyncio.run(ask())

@@ -46,6 +46,7 @@ _SIGMA_OPTIONS = {
 }
 _UNUSABLY_SMALL = 16
 _LARGEST_INIT_MODE = 4
+_MOST_IMAGES = 1_000  # not observed: somewhere the real server runs out of memory, and so would this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,8 @@ def crash_on_impossible(fields: Fields) -> None:
             raise Crashed("TypeError", wants)
     if fields["batch_size"] < 1 or fields["n_iter"] < 1:
         raise Crashed("IndexError", "list index out of range")
+    if fields["batch_size"] * fields["n_iter"] > _MOST_IMAGES:
+        raise Crashed("MemoryError", "")
     if fields["steps"] > 10**9:
         size = _tebibytes(fields["steps"] * 8)
         raise Crashed(

@@ -28,7 +28,7 @@ class SimulationOptions:
     Seconds are simulated ones: `time_scale` turns them into real ones, 0 makes everything instant. `auth` is
     `user:password`. `state_dir` keeps `config.json` and `secrets.json`, so that options survive a restart.
     `inspect` adds `/__sim/*`. `fatal_megapixels` is the size of an image under which the process dies; a generation
-    that large fails in the pipeline instead.
+    whose batch is that large fails in the pipeline instead.
     """
 
     models: tuple[str, ...] = ("Diffusers/tiny-a", "Diffusers/tiny-b")

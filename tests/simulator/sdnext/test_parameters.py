@@ -42,6 +42,11 @@ def test_absurd_steps_crash_with_the_memory_they_would_need(steps: int, said: st
         parameters.crash_on_impossible(DEFAULTS | {"steps": steps})
 
 
+def test_more_images_than_any_memory_holds_are_a_crash_here_too() -> None:
+    with pytest.raises(Crashed):
+        parameters.crash_on_impossible(DEFAULTS | {"batch_size": 1000, "n_iter": 2})
+
+
 def test_a_second_pass_must_be_forced_and_have_a_strength() -> None:
     asked = DEFAULTS | {"enable_hr": True, "hr_second_pass_steps": 5}
 
