@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from gateway.domain.catalogue.granted import is_granted
 from gateway.domain.catalogue.merged import Catalogue, Model
 from gateway.domain.catalogue.names import file_name_of, folded, nearest, without_hash
 from gateway.domain.errors import NotGranted, UnknownModel
-from gateway.domain.keys import Grants, Names
+from gateway.domain.keys import Grants
 
 NO_MODEL = frozenset({"", "none"})
 """What callers write for "no model named", folded."""
@@ -35,29 +36,6 @@ def resolve_model(text: str, catalogue: Catalogue, grants: Grants, aliases: Mapp
         raise NotGranted("model", shown(text))
     names = ", ".join(f'"{model.name}"' for model in granted[:_SHOWN])
     raise UnknownModel(f'The model "{shown(text)}" could be any of {names}. Name one of these.')
-
-
-def is_granted(model: Model, grants: Grants) -> bool:
-    """Whether the key may use it. A denied name is also denied to a namesake that is listed as `name [hash]`."""
-    if model.name not in grants.models:
-        return False
-    return model.plain_name == model.name or model.plain_name in Names(deny=grants.models.deny)
-
-
-def only_granted(catalogue: Catalogue, grants: Grants) -> Model | None:
-    """The one checkpoint this key may use, None when there are none or several."""
-    found: Model | None = None
-    for model in catalogue.models:
-        if is_granted(model, grants):
-            if found is not None:
-                return None
-            found = model
-    return found
-
-
-def any_granted(catalogue: Catalogue, grants: Grants) -> bool:
-    """Whether this key may use any checkpoint of the pool."""
-    return any(is_granted(model, grants) for model in catalogue.models)
 
 
 def shown(text: str) -> str:

@@ -1,5 +1,6 @@
 """What the pool has: each backend's inventory, and the catalogue merged from them."""
 
+from gateway.domain.catalogue.granted import is_granted
 from gateway.domain.catalogue.inventory import (
     BackendInventory,
     Lora,
@@ -27,6 +28,7 @@ __all__ = [
     "Scripts",
     "Upscaler",
     "departures",
+    "is_granted",
     "merge",
     "parse_loras",
     "parse_models",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gateway.domain.catalogue.granted import is_granted
 from gateway.domain.catalogue.inventory import Lora, Upscaler
 from gateway.domain.catalogue.merged import Catalogue
 from gateway.domain.keys import Grants
@@ -29,7 +30,7 @@ def models_listed(catalogue: Catalogue, grants: Grants) -> list[dict[str, Any]]:
             "config": None,
         }
         for model in catalogue.models
-        if model.name in grants.models
+        if is_granted(model, grants)
     ]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.domain.catalogue.granted import only_granted
 from gateway.domain.catalogue.merged import Model
 from gateway.domain.catalogue.names import folded, without_suffix
 from gateway.domain.errors import InvalidRequest, NotGranted, SamplerNotFound, UnknownModel
-from gateway.domain.models import NO_MODEL, only_granted, resolve_model, shown
+from gateway.domain.models import NO_MODEL, resolve_model, shown
 from gateway.domain.parameters.context import Draft
 from gateway.domain.parameters.generation_rows import PROMPTS
 from gateway.domain.samplers import DEFAULT, SAME, can_do, resolve_sampler, resolve_schedule

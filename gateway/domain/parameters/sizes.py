@@ -149,7 +149,7 @@ def cap_sizes(draft: Draft) -> None:
     cap = draft.context.caps.generated_pixels
     first = worked_size(draft)
     if first[0] * first[1] > cap:
-        capped = _other_shrunk(draft, first, cap) or shrunk(first, cap)
+        capped = _other_shrunk(draft, cap) or shrunk(first, cap)
         for name, value in zip(("width", "height"), capped, strict=True):
             draft.clamp(name, value)
         if draft.operation is Operation.IMG2IMG:
@@ -175,9 +175,9 @@ def _cap_hires(draft: Draft, cap: int) -> None:
             draft.clamp(name, value)
 
 
-def _other_shrunk(draft: Draft, size: tuple[int, int], pixels: int) -> tuple[int, int] | None:
+def _other_shrunk(draft: Draft, pixels: int) -> tuple[int, int] | None:
     """Of two sides a forced one keeps its length, the other gives way; None when that does not do."""
-    width, height = size
+    width, height = _down(draft.fields["width"]), _down(draft.fields["height"])
     if ("width" in draft.forced) == ("height" in draft.forced):
         return None
     if "width" in draft.forced:

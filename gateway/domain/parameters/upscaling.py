@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from gateway.domain.catalogue.granted import any_granted
 from gateway.domain.catalogue.names import folded
 from gateway.domain.errors import Forbidden, InvalidRequest
-from gateway.domain.models import any_granted
 from gateway.domain.parameters.context import Draft
 from gateway.domain.parameters.pictures import picture
 from gateway.domain.upscalers import NONE, resolve_upscaler

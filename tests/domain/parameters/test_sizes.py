@@ -106,6 +106,11 @@ def test_a_forced_side_keeps_its_length_and_the_other_gives_way():
     assert (request.fields["width"], request.fields["height"]) == (2048, 2048)
 
 
+def test_a_forced_side_of_an_init_image_that_is_too_large_is_the_forced_one():
+    request = img2img((2049, 2041), context(overrides=Overrides(force={"width": 2049})))
+    assert size_of(request) == (2048, 2048, 1)
+
+
 @given(st.integers(64, 10**9), st.integers(64, 10**9), st.integers(4096, 10**8))
 def test_what_is_shrunk_fits_and_is_on_the_grid(width, height, pixels):
     small = shrunk((width, height), pixels)
