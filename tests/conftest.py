@@ -14,6 +14,11 @@ from tests.support.virtual_time import VirtualTimeLoop
 __all__ = ["gateways", "no_child_left", "valkey", "valkey_process"]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--bodies", type=int, default=400, help="how many hostile bodies are sent")
+    parser.addoption("--bodies-seed", type=int, default=7, help="the dice they are made with")
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "virtual_time: runs on a loop whose clock jumps to the next timer")
 

@@ -83,6 +83,10 @@ def final_size(draft: Draft) -> tuple[int, int]:
 def set_hires(draft: Draft) -> None:
     """Hires as A1111 clients ask for it, in the words that work; without `enable_hr` all of its fields go."""
     fields = draft.fields
+    if draft.operation is Operation.IMG2IMG and fields.get("enable_hr"):
+        # A1111's img2img knows no hires, and SD.Next's gives the plain size in silence.
+        fields.pop("enable_hr")
+        draft.tell_loss("enable_hr", "enable_hr", "dropped: img2img has no second pass")
     if not fields.get("enable_hr"):
         for name in _HIRES_FIELDS:
             fields.pop(name, None)

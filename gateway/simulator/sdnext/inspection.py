@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.simulator.sdnext.clock import LoopClock
 
 CONTROL_PREFIX = "/__sim"
-_KEPT = 2000
+_KEPT = 20_000
 _LONG = 200
 _SHOWN_HEADERS = frozenset(
     {"accept-encoding", "content-type", "content-length", "user-agent", "authorization", "expect"}
@@ -42,7 +42,7 @@ class Received:
 
 
 class ReceivedLog:
-    """The last 2,000 requests, oldest first."""
+    """The last 20,000 requests, oldest first."""
 
     def __init__(self, clock: LoopClock) -> None:
         self._clock = clock

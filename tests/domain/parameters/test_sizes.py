@@ -182,3 +182,9 @@ def test_a_pool_without_latent_upscalers_still_does_hires():
     pool = context(backend(upscalers=()))
     with pytest.raises(InvalidRequest, match="hr_upscaler"):
         shaped({"enable_hr": True}, pool)
+
+
+def test_img2img_has_no_second_pass_and_says_so():
+    request = img2img((64, 64), enable_hr=True, hr_scale=2)
+    assert {name for name in request.fields if name.startswith(("hr_", "enable_hr"))} == set()
+    assert "enable_hr (dropped: img2img has no second pass)" in request.adjustments
