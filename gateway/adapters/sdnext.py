@@ -53,12 +53,15 @@ class SdnextClient:
     async def _request(
         self, backend: Backend, method: str, path: str, body: bytes | None, timeout_s: float
     ) -> RawReply:
-        auth = aiohttp.BasicAuth(backend.username, backend.password) if backend.username else None
+        headers = HEADERS
+        if backend.username:
+            authorization = aiohttp.encode_basic_auth(backend.username, backend.password, "utf-8")
+            headers = HEADERS | {"Authorization": authorization}
         try:
             async with (
                 asyncio.timeout(timeout_s),
                 self._session.request(
-                    method, backend.url + path, data=body, headers=HEADERS, auth=auth, allow_redirects=False
+                    method, backend.url + path, data=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
                 return RawReply(
