@@ -18,6 +18,7 @@ FAILURES_THAT_END = 5
 WITHIN_S = 60.0
 FIRST_PAUSE_S = 0.2
 STORE_PAUSE_S = 1.0
+CANCEL_AGAIN_S = 0.5
 
 Loop = Callable[[], Awaitable[None]]
 OnFailure = Callable[[str, BaseException], None]
@@ -61,8 +62,15 @@ class Supervisor:
         """Run all loops. Raises LoopsFailed when one fails too often; all others are cancelled then."""
         try:
             async with asyncio.TaskGroup() as group:
-                for loop, state in self._loops.values():
+                tasks = {
                     group.create_task(self._keep_running(loop, state), name=f"loop:{state.name}")
+                    for loop, state in self._loops.values()
+                }
+                try:
+                    await asyncio.wait(tasks)
+                except asyncio.CancelledError:
+                    await _end(tasks)
+                    raise
         except* LoopsFailed as failed:
             raise failed.exceptions[0] from None
 
@@ -93,3 +101,11 @@ class Supervisor:
                 raise LoopsFailed(f"loop {state.name} failed {FAILURES_THAT_END} times within {WITHIN_S:.0f} s")
             state.restarts += 1
             await asyncio.sleep(pause_s)
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: redis-py swallows a cancellation now and then (observed on Python 3.11)."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)

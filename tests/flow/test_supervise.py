@@ -101,3 +101,24 @@ async def test_loops_that_are_cancelled_all_end_and_none_is_started_again():
         async with asyncio.timeout(10):
             await supervisor.run()
     assert (ended, [state.restarts for state in supervisor.states]) == ([True, True], [0, 0])
+
+
+@pytest.mark.parametrize("swallows", [1, 3])
+async def test_a_loop_whose_library_swallows_a_cancellation_ends_all_the_same(swallows):
+    swallowed = []
+
+    async def swallowing():
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                swallowed.append(True)
+                if len(swallowed) > swallows:
+                    raise
+
+    supervisor = Supervisor(lambda _name, _error: None)
+    supervisor.add("stubborn", swallowing)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(10):
+            await supervisor.run()
+    assert asyncio.get_running_loop().time() == pytest.approx(10 + 0.5 * swallows, abs=0.1)

@@ -1,0 +1,97 @@
+"""Opening and closing everything, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.domain.backends import Backend
+from gateway.domain.managed import Tenant
+from gateway.flow.supervise import Supervisor
+from gateway.settings import Settings
+from gateway.wiring import _running, backends_of, open_management, open_services, wall_clock
+from tests.api.whole import KEY, opened, settings_for
+
+
+def test_backends_are_those_of_the_configuration_by_name(tmp_path):
+    declared = [
+        {"name": "one", "url": "http://127.0.0.1:1", "username": "u", "password": "p", "manage": False},
+        {"name": "two", "url": "http://127.0.0.1:2"},
+    ]
+    assert backends_of(settings_for(tmp_path, "", declared)) == {
+        "one": Backend("one", "http://127.0.0.1:1", "u", "p", is_managed=False),
+        "two": Backend("two", "http://127.0.0.1:2"),
+    }
+
+
+async def test_the_dispatchers_lease_is_given_up_at_the_end_so_that_another_process_leads_at_once(tmp_path, valkey):
+    async with opened(tmp_path, valkey) as whole:
+        await whole.post()
+        assert valkey.client.exists("{gateway}:lease")
+    assert not valkey.client.exists("{gateway}:lease")
+
+
+async def test_first_credentials_are_shown_once_and_given_ones_never(tmp_path, valkey, capsys):
+    async def start(**more):
+        settings = settings_for(tmp_path, valkey.url, [], **more)
+        async with open_services(settings, SimpleNamespace()):
+            return capsys.readouterr().out
+
+    shown = await start()
+    assert "admin token" in shown
+    assert KEY not in shown
+    assert await start() == ""
+
+
+async def test_a_minted_first_key_is_shown(tmp_path, valkey, capsys):
+    async with open_services(settings_for(tmp_path, valkey.url, [], first_key=""), SimpleNamespace()):
+        shown = capsys.readouterr().out
+    assert "gateway: first key    sk-" in shown
+
+
+async def test_the_demo_has_its_two_tenants_however_often_it_starts(tmp_path, valkey, capsys):
+    demo = {"demo_key": "sk-demo-one-0123456789", "demo_key_2": "sk-demo-two-0123456789", "demo_model_2": "red"}
+    settings = settings_for(tmp_path, valkey.url, [], first_key="", **demo)
+    for _ in range(2):
+        async with open_services(settings, SimpleNamespace()):
+            pass
+    async with open_management(settings) as manager:
+        assert [tenant.name for tenant in await manager.all_of(Tenant)] == ["demo", "demo-2"]
+    assert capsys.readouterr().out == ""
+
+
+async def test_loops_that_cannot_be_kept_running_end_the_process():
+    ended = []
+
+    async def fails():
+        raise ValueError("broken")
+
+    supervisor = Supervisor(lambda _name, _error: None)
+    supervisor.add("hopeless", fails)
+    told = asyncio.Event()
+    state = SimpleNamespace(end_process=lambda why: (ended.append(why), told.set()))
+    async with _running(supervisor, state), asyncio.timeout(30):
+        await told.wait()
+    assert ended == ["loop hopeless failed 5 times within 60 s"]
+
+
+async def test_management_needs_no_redis_and_makes_the_tables(tmp_path):
+    settings = Settings(data_dir=tmp_path, alone=True)
+    async with open_management(settings) as manager:
+        assert await manager.all_of(Tenant) == []
+    assert (tmp_path / "gateway.db").exists()
+
+
+async def test_a_start_that_fails_half_way_closes_what_was_opened(tmp_path, valkey):
+    before = asyncio.all_tasks()
+    settings = settings_for(tmp_path, valkey.url, [], admin_token=KEY)
+    with pytest.raises(Exception, match="admin token"):
+        async with open_services(settings, SimpleNamespace()):
+            pass
+    assert asyncio.all_tasks() - before == set()
+
+
+def test_the_wall_clock_is_in_seconds_since_the_epoch():
+    assert 1.7e9 < wall_clock() < 1e10
