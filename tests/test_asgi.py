@@ -8,10 +8,8 @@ import signal
 
 import pytest
 
-from gateway.asgi import create_app
 from gateway.domain.jobs import Outcome
-from tests.api.whole import SMALL, opened, settings_for
-from tests.support.ports import free_port
+from tests.api.whole import SMALL, opened
 from tests.support.processes import wait_until_async
 
 
@@ -94,12 +92,6 @@ async def test_without_redis_calls_are_503_and_the_process_stays_ready_and_recov
             return (await whole.post()).status_code == 200
 
         await wait_until_async(is_served, "calls are served again")
-
-
-async def test_it_starts_without_redis_and_serves_once_that_is_there(tmp_path):
-    app = create_app(settings_for(tmp_path, f"redis://127.0.0.1:{free_port()}/0", []))
-    async with app.router.lifespan_context(app):
-        assert {route.path for route in app.router.routes} >= {"/sdapi/v1/txt2img", "/readyz"}
 
 
 async def test_no_task_is_left_when_the_application_has_ended(tmp_path, valkey):

@@ -29,8 +29,8 @@ def test_backends_are_those_of_the_configuration_by_name(tmp_path):
 async def test_the_dispatchers_lease_is_given_up_at_the_end_so_that_another_process_leads_at_once(tmp_path, valkey):
     async with opened(tmp_path, valkey) as whole:
         await whole.post()
-        assert valkey.client.exists("{gateway}:dispatcher")
-    assert not valkey.client.exists("{gateway}:dispatcher")
+        assert valkey.client.exists("{gateway}:lease")
+    assert not valkey.client.exists("{gateway}:lease")
 
 
 async def test_first_credentials_are_shown_once_and_given_ones_never(tmp_path, valkey, capsys):
@@ -86,7 +86,7 @@ async def test_management_needs_no_redis_and_makes_the_tables(tmp_path):
 
 async def test_a_start_that_fails_half_way_closes_what_was_opened(tmp_path, valkey):
     before = asyncio.all_tasks()
-    settings = settings_for(tmp_path, valkey.url, [], admin_token="too short")  # noqa: S106 - a refused one
+    settings = settings_for(tmp_path, valkey.url, [], admin_token=KEY)
     with pytest.raises(Exception, match="admin token"):
         async with open_services(settings, SimpleNamespace()):
             pass

@@ -59,7 +59,8 @@ async def opened(folder: Path, valkey: RunningValkey, **more: Any) -> AsyncItera
     """The application between its start and its end; its backend answers at once and has the models red and blue."""
     options = SimulationOptions(models=("Diffusers/red", "Diffusers/blue"), time_scale=0)
     async with SimulatedServer(options) as backend:
-        settings = settings_for(folder, valkey.url, [{"name": "one", "url": backend.url}], **more)
+        declared = more.pop("backends", [{"name": "one", "url": backend.url}])
+        settings = settings_for(folder, valkey.url, declared, **more)
         app = create_app(settings)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with (

@@ -1,7 +1,7 @@
 """A whole gateway in virtual time: the real flow over the oracle of the stores and simulated SD.Next servers.
 
 Only what lies behind a port is replaced. The loops run under the real Supervisor, and when the block ends every task
-must have ended and every failure of a loop must have been expected.
+must have ended and every failure of a loop must have been expected. It needs the `VirtualTimeLoop`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 There is no second model of SD.Next here: each server is the simulator's own ASGI app on the test's loop. What is added
 is the wire: refused and broken connections, time-outs, and that a server goes on working when its caller is gone.
+They need the `VirtualTimeLoop`.
 """
 
 from __future__ import annotations
