@@ -92,7 +92,9 @@ def set_hires(draft: Draft) -> None:
     if not fields.get("enable_hr"):
         for name in _HIRES_FIELDS:
             fields.pop(name, None)
-        return  # `enable_hr` itself stays: it may be false over a default of the key
+        if "enable_hr" in draft.asked:
+            fields["enable_hr"] = False  # and not gone: it may stand over a default of the key
+        return
     is_native = bool(fields.get("hr_resize_mode"))
     fields["hr_resize_mode"] = fields.get("hr_resize_mode") or 1
     _set_hires_target(draft)
