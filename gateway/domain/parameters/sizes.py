@@ -92,8 +92,8 @@ def set_hires(draft: Draft) -> None:
     if not fields.get("enable_hr"):
         for name in _HIRES_FIELDS:
             fields.pop(name, None)
-        if "enable_hr" in draft.asked:
-            fields["enable_hr"] = False  # and not gone: it may stand over a default of the key
+        if "enable_hr" in draft.asked and "enable_hr" in draft.context.overrides.default:
+            fields["enable_hr"] = False  # and not gone: it stands over the key's default
         return
     is_native = bool(fields.get("hr_resize_mode"))
     fields["hr_resize_mode"] = fields.get("hr_resize_mode") or 1
