@@ -41,7 +41,8 @@ def resolve_model(text: str, catalogue: Catalogue, grants: Grants, aliases: Mapp
 def shown(text: str) -> str:
     """A caller's word as it may stand in a sentence: short, and of a path only the last part."""
     tail = file_name_of(text) if _ABSOLUTE.match(text) else text
-    return tail if len(tail) <= _SHOWN_CHARACTERS else tail[:_SHOWN_CHARACTERS] + "..."
+    short = tail if len(tail) <= _SHOWN_CHARACTERS else tail[:_SHOWN_CHARACTERS] + "..."
+    return short.encode(errors="replace").decode()
 
 
 def _hits(text: str, catalogue: Catalogue) -> tuple[Model, ...]:

@@ -108,3 +108,4 @@ def test_no_path_is_ever_repeated_to_the_caller():
     assert shown("/srv/secret/models/x.ckpt") == "x.ckpt"
     assert shown("C:\\secret\\x.ckpt") == "x.ckpt"
     assert len(shown("x" * 5_000)) < 200
+    assert shown("a\ud800") == "a?"

@@ -16,9 +16,12 @@ _SIDES = frozenset({"width", "height", "hr_resize_x", "hr_resize_y"})
 
 
 def bound_by_key(draft: Draft) -> None:
-    """The key's `minimum` and `maximum` on every field that has a value; the maximum wins over the minimum."""
-    overrides, table, fields = draft.context.overrides, TABLES[draft.operation], draft.fields
-    for bounds, pick in ((overrides.minimum, max), (overrides.maximum, min)):
+    """The key's and the pool's `minimum` and `maximum` on every field that has a value.
+
+    The pool wins over the key, a maximum over a minimum.
+    """
+    key, pool, table, fields = draft.context.overrides, draft.context.operator, TABLES[draft.operation], draft.fields
+    for bounds, pick in ((key.minimum, max), (pool.minimum, max), (key.maximum, min), (pool.maximum, min)):
         for name, bound in bounds.items():
             value, row = fields.get(name), table.get(name)
             if row is None or row.kind not in (Kind.INT, Kind.FLOAT) or not math.isfinite(bound) or value is None:

@@ -18,11 +18,14 @@ from gateway.domain.pricing import Price
 class OperatorPolicy:
     """What the operator enables for everybody. All names in any case.
 
+    `minimum` and `maximum` bound numbers by parameter name for the whole pool, over what a key's overrides say.
     `scripts` and `alwayson_scripts`: allowed name -> cost factor (1.0 is the plain cost). `model_aliases` and
     `upscaler_aliases`: a caller's word -> a name in the catalogue. `default_model` "" means there is none.
     """
 
     default_model: str = ""
+    minimum: Mapping[str, float] = field(default_factory=dict)
+    maximum: Mapping[str, float] = field(default_factory=dict)
     model_aliases: Mapping[str, str] = field(default_factory=dict)
     upscaler_aliases: Mapping[str, str] = field(default_factory=dict)
     scripts: Mapping[str, float] = field(default_factory=dict)

@@ -114,10 +114,13 @@ def _layer(values: Mapping[str, Any], table: Table) -> dict[str, Any]:
         if row is None or row.does is Does.DROP or value is None:
             continue
         try:
-            typed = msgspec.Raw(msgspec.json.encode(value)) if row.kind is Kind.RAW else coerced(row, value)
-        except InvalidRequest as error:
+            # Encoded once here: what no backend could be sent (half a surrogate pair, a giant number) ends here too.
+            raw = msgspec.Raw(msgspec.json.encode(value))
+            typed = raw if row.kind is Kind.RAW else coerced(row, value)
+        except (InvalidRequest, ValueError, TypeError, OverflowError, msgspec.MsgspecError, RecursionError) as error:
+            reason = str(error) if isinstance(error, InvalidRequest) else f"{name} is no JSON."
             raise InvalidRequest(
-                f"This key's own setting cannot be used: {error} Correct it in the key.", name
+                f"This key's own setting cannot be used: {reason} Correct it in the key.", name
             ) from error
         if typed is not None:
             fields[name] = typed

@@ -22,8 +22,14 @@ _HIRES_FIELDS = (
     "hr_force", "hr_scale", "hr_resize_mode", "hr_resize_x", "hr_resize_y", "hr_resize_context", "hr_upscaler",
     "hr_second_pass_steps", "hr_denoising_strength", "hr_refiner_start", "hr_sampler_name",
 )  # fmt: skip
-_LIBRARY_HIRES = "Resize Lanczos"
-_USUAL_HIRES = ("Latent Nearest", "Latent Bilinear", _LIBRARY_HIRES, "Resize Bicubic", "Latent")
+_PLAIN_HIRES = ("Resize Lanczos", "Resize Bicubic", "Resize Nearest", "Lanczos", "Latent Nearest")
+_USUAL_HIRES = (
+    "Latent Nearest",
+    "Latent Bilinear",
+    "Resize Lanczos",
+    "Resize Bicubic",
+    "Latent",
+)  # A1111's, or as good
 
 
 def set_sizes(draft: Draft) -> None:
@@ -90,7 +96,9 @@ def set_hires(draft: Draft) -> None:
     if not fields.get("enable_hr"):
         for name in _HIRES_FIELDS:
             fields.pop(name, None)
-        return  # `enable_hr` itself stays: it may be false over a default of the key
+        if "enable_hr" in draft.asked and "enable_hr" in draft.context.overrides.default:
+            fields["enable_hr"] = False  # and not gone: it stands over the key's default
+        return
     is_native = bool(fields.get("hr_resize_mode"))
     fields["hr_resize_mode"] = fields.get("hr_resize_mode") or 1
     _set_hires_target(draft)
@@ -119,9 +127,9 @@ def _set_hires_target(draft: Draft) -> None:
 
 def _set_hires_upscaler(draft: Draft) -> None:
     fields, context = draft.fields, draft.context
-    asked = fields.get("hr_upscaler") or _usual_upscaler(draft)
+    asked = fields.get("hr_upscaler") or _first_usable(draft, _USUAL_HIRES)
     if asked.strip().lower() == "none":
-        asked = _LIBRARY_HIRES  # SD.Next resizes only with a real upscaler
+        asked = _first_usable(draft, _PLAIN_HIRES)  # SD.Next resizes only with a real upscaler
     upscaler = resolve_upscaler(
         asked, "hr_upscaler", context.catalogue, context.grants, context.operator.upscaler_aliases
     )
@@ -131,10 +139,10 @@ def _set_hires_upscaler(draft: Draft) -> None:
     draft.things.add(("upscalers", upscaler.name))
 
 
-def _usual_upscaler(draft: Draft) -> str:
-    """What A1111 would use, or the first this key may use that does as well."""
+def _first_usable(draft: Draft, names: tuple[str, ...]) -> str:
+    """The first of these upscalers that the pool has and this key may use, else the first."""
     known, grants = draft.context.catalogue.upscaler_index, draft.context.grants.upscalers
-    return next((name for name in _USUAL_HIRES if known.hits(name) and name in grants), _USUAL_HIRES[0])
+    return next((name for name in names if known.hits(name) and name in grants), names[0])
 
 
 def set_resize_upscaler(draft: Draft) -> None:

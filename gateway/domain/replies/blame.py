@@ -13,7 +13,7 @@ from gateway.domain.errors import BodyTooLarge, GatewayError, InvalidRequest, Sa
 from gateway.domain.jobs import Operation
 from gateway.domain.replies.verdicts import AttemptFailed, CallersFault, Flaw, SetAside, Verdict
 
-_SAID_CHARACTERS = 300
+_SAID_CHARACTERS, _READ_CHARACTERS = 300, 2_000
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
 _PATH = re.compile(r"""(?:(?<=[\s'"(=\[:])|^)(?:[a-zA-Z]:\\|~?/)[^\s'",)\]]+""")
@@ -51,6 +51,7 @@ def read_error(status: int, body: bytes) -> ErrorAnswer:
 
 def without_places(text: str) -> str:
     """The text without URLs, addresses and paths, on one line, shortened."""
+    text = text[:_READ_CHARACTERS]  # the patterns take quadratic time over "a.a.a.a..."
     clean = _PATH.sub("[path]", _ADDRESS.sub("[address]", _URL.sub("[url]", text)))
     return " ".join(clean.split())[:_SAID_CHARACTERS]
 

@@ -78,7 +78,9 @@ def _verify_generation(shaped: Shaped, backend: BackendInventory, body: bytes, *
         return _verify_pictures(shaped, backend, tuple(images), info)
     if not interrupted_by_us:
         flaw = Flaw.INCOMPLETE if images else Flaw.EMPTY
-        return _failed(flaw, f"{len(images)} of {shaped.images_asked} images came back")
+        return _failed(
+            flaw, f"{len(images)} images and {len(texts)} descriptions came back, {shaped.images_asked} were asked for"
+        )
     finished = _finished(images, shaped)
     verdict = _verify_pictures(shaped, backend, finished, info) if finished else _nothing()
     if not isinstance(verdict, Delivered):

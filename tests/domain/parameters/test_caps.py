@@ -3,6 +3,7 @@ import pytest
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.domain.overrides import Overrides
+from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.plans import Caps
 from tests.domain.pool import PICTURE, b64, context, png_head, shaped
 
@@ -46,6 +47,12 @@ def test_the_keys_own_bounds_hold_for_filled_values_too():
 def test_where_minimum_and_maximum_disagree_the_maximum_wins_and_the_plan_over_both():
     assert bounded({}, minimum={"steps": 90}, maximum={"steps": 50}).fields["steps"] == 50
     assert bounded({}, Caps(steps=40), minimum={"steps": 90}).fields["steps"] == 40
+
+
+def test_the_pools_bounds_win_over_the_keys():
+    operator = OperatorPolicy(minimum={"cfg_scale": 2}, maximum={"steps": 30})
+    ctx = context(overrides=Overrides(minimum={"cfg_scale": 1, "steps": 90}), operator=operator)
+    assert [shaped({"steps": 99, "cfg_scale": 0}, ctx).fields[n] for n in ("steps", "cfg_scale")] == [30, 2]
 
 
 def test_a_bound_on_a_side_keeps_it_a_multiple_of_eight():

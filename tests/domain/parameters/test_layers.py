@@ -1,5 +1,6 @@
 import pytest
 
+from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.domain.overrides import Overrides
 from gateway.domain.parameters.layers import TABLES, canonical, layered
@@ -76,6 +77,13 @@ def test_a_dropped_field_can_neither_be_forced_nor_defaulted(operation):
 def test_the_model_of_an_option_or_a_default_does_not_pass_for_the_requests():
     ctx = context(overrides=Overrides(default={"sd_model_checkpoint": "a"}), options={"sd_model_checkpoint": "b"})
     assert "sd_model_checkpoint" not in draft({}, ctx).fields
+
+
+@pytest.mark.parametrize("value", ["\ud800", 10**30, {1, 2}, "x" * 200_000])
+def test_a_setting_of_a_key_that_could_not_be_sent_is_refused_with_its_name(value):
+    with pytest.raises(InvalidRequest, match="Correct it in the key") as caught:
+        draft({}, context(overrides=Overrides(default={"prompt": value})))
+    assert caught.value.field == "prompt"
 
 
 def test_txt2img_takes_no_pictures():

@@ -171,6 +171,8 @@ def test_hires_without_an_upscaler_takes_the_first_that_the_key_may_use():
     assert shaped({"enable_hr": True}, ctx).fields["hr_upscaler"] == "Resize Lanczos"
     with pytest.raises(NotGranted):
         shaped({"enable_hr": True, "hr_upscaler": "Latent"}, ctx)
+    nearest = context(grants=Grants(upscalers=Names(("resize nearest",))))
+    assert shaped({"enable_hr": True, "hr_upscaler": "None"}, nearest).fields["hr_upscaler"] == "Resize Nearest"
 
 
 def test_the_keys_bound_on_the_strength_also_holds_for_the_second_pass():

@@ -95,6 +95,10 @@ def test_what_a_backend_says_is_passed_on_without_paths_and_addresses(text):
         assert secret not in clean
 
 
+def test_a_long_complaint_of_a_backend_takes_no_quadratic_time():
+    assert len(without_places("a." * 2_000_000)) == 300
+
+
 def test_ordinary_words_with_slashes_stay():
     assert without_places("sampler and/or model") == "sampler and/or model"
 

@@ -1,8 +1,10 @@
+import io
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from gateway.domain.catalogue import merge
 from gateway.domain.jobs import Operation
@@ -107,6 +109,21 @@ def test_the_finished_pictures_of_an_interrupted_batch_are_delivered_without_the
 def test_a_black_grid_of_any_size_is_taken_away():
     verdict = verify(FOUR, GPU, 200, answer([b64(png(1024, 512, 0))], info(2, seeds=4)), interrupted_by_us=True)
     assert verdict.images == ()
+
+
+@pytest.mark.parametrize(("form", "mode"), [("PNG", "RGB"), ("JPEG", "RGB"), ("PNG", "L")])
+def test_a_black_frame_is_known_in_either_format(form, mode):
+    out = io.BytesIO()
+    Image.new(mode, (512, 512)).save(out, form)
+    body = answer([b64(out.getvalue())], info(2, seeds=4))
+    assert verify(FOUR, GPU, 200, body, interrupted_by_us=True).images == ()
+
+
+def test_a_picture_of_noise_is_no_black_frame():
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(out, "JPEG")
+    body = answer([b64(out.getvalue())], info(1, seeds=4))
+    assert len(verify(FOUR, GPU, 200, body, interrupted_by_us=True).images) == 1
 
 
 def test_a_dark_but_finished_picture_is_kept():
