@@ -56,6 +56,12 @@ def free_ports(count: int) -> list[int]:
             holder.close()
 
 
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without any setting of a gateway, with `more`, and with this source tree first."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}  # noqa: TID251
+    return {**ours, "PYTHONPATH": str(Path(__file__).parents[1]), **more}
+
+
 def fetch(url: str, key: str = "", body: bytes | None = None) -> tuple[int, bytes]:
     """Status and body of one request; status 0 while nobody listens."""
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
@@ -80,11 +86,11 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 @contextmanager
-def running(name: str, command: list[str], home: Path, environment: dict[str, str] | None = None) -> Iterator[int]:
+def running(name: str, command: list[str], home: Path, **more: str) -> Iterator[int]:
     """A process group for as long as the block lasts; its pid. Its output stands in `home`/NAME.log."""
     with (home / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=home, stdout=log, stderr=log, env=environment or dict(os.environ), start_new_session=True
+            command, cwd=home, stdout=log, stderr=log, env=environment(**more), start_new_session=True
         )
     try:
         yield process.pid
@@ -110,12 +116,17 @@ http {{
 """
 _BACKEND = """
   map $content_length $answer { default small; "~^[1-9][0-9]{7,}$" large; "~^[1-9][0-9]{6}$" medium; }
+  upstream files { server unix:SOCKET; keepalive 64; keepalive_requests 100000000; }
+  server { listen unix:SOCKET; root ROOT; }
   server {
     LISTEN
     root ROOT;
-    location = /sdapi/v1/txt2img { error_page 405 =200 /answers/$answer.json; return 405; }
-    location = /sdapi/v1/img2img { error_page 405 =200 /answers/$answer.json; return 405; }
-    location = /v1/images/generations { error_page 405 =200 /answers/openai.json; return 405; }
+    client_body_buffer_size 32m; proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_buffering off;
+    proxy_http_version 1.1;
+    proxy_set_header Connection ""; proxy_set_header Content-Length ""; proxy_pass_request_body off; proxy_method GET;
+    location = /sdapi/v1/txt2img { proxy_pass http://files/answers/$answer.json; }
+    location = /sdapi/v1/img2img { proxy_pass http://files/answers/$answer.json; }
+    location = /v1/images/generations { proxy_pass http://files/answers/openai.json; }
     location / { error_page 405 =200 $uri; }
   }
 """
@@ -125,7 +136,8 @@ _BACKEND = """
 def backends(home: Path, count: int, *, models: int) -> Iterator[list[int]]:
     """One nginx that listens on `count` ports and answers like `count` servers of SD.Next; the ports.
 
-    It reads a body, throws it away and sends a file: whatever stands before it, it is not the bottleneck.
+    It reads the whole body as SD.Next does (an answer before the end of the body would spare the sender the rest),
+    throws it away and sends a file: whatever stands before it, it is not the bottleneck.
     """
     root = home / f"root-{count}-{models}"
     (root / "sdapi/v1").mkdir(parents=True)
@@ -139,7 +151,11 @@ def backends(home: Path, count: int, *, models: int) -> Iterator[list[int]]:
     ports = free_ports(count)
     listening = "\n    ".join(f"listen 127.0.0.1:{port};" for port in ports)
     name = f"backend-{count}-{models}"
-    with _nginx(home, name, _BACKEND.replace("LISTEN", listening).replace("ROOT", str(root))):
+    words = {"LISTEN": listening, "ROOT": str(root), "SOCKET": str(home / f"{name}.sock")}
+    config = _BACKEND
+    for word, value in words.items():
+        config = config.replace(word, value)
+    with _nginx(home, name, config):
         url = f"http://127.0.0.1:{ports[0]}/sdapi/v1/"
         wait_until(lambda: fetch(f"{url}txt2img", body=b"{}")[0] == 200, "the backend answers")
         yield ports
@@ -176,13 +192,10 @@ def _nginx(home: Path, name: str, servers: str) -> Iterator[int]:
 def floor(home: Path, ports: list[int]) -> Iterator[Server]:
     """FastAPI and aiohttp that pass everything through and do nothing else: what the chosen parts cost at least."""
     (port,) = free_ports(1)
-    environment = {
-        **os.environ,
-        "BENCH_BACKENDS": ",".join(map(str, ports)),
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-    }
     command = [sys.executable, "-m", "uvicorn", "bench.floor:create_app", "--factory", "--port", str(port)]
-    with running("floor", [*command, "--no-access-log", "--log-level", "warning"], home, environment) as pid:
+    with running(
+        "floor", [*command, "--no-access-log", "--log-level", "warning"], home, BENCH_BACKENDS=",".join(map(str, ports))
+    ) as pid:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: fetch(f"{url}/sdapi/v1/options")[0] == 200, "the floor answers")
         yield Server("floor", pid, url)
@@ -198,9 +211,9 @@ def litellm(home: Path, ports: list[int], python: str) -> Iterator[Server]:
     general = {"master_key": KEY}
     config.write_text(json.dumps({"model_list": [deployment], "general_settings": general}))  # JSON is YAML
     program = str(Path(python).parent / "litellm")
-    environment = {**os.environ, "NO_PROXY": "*", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}
+    more = {"NO_PROXY": "*", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "PYTHONPATH": ""}
     command = [program, "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
-    with running("litellm", command, home, environment) as pid:
+    with running("litellm", command, home, **more) as pid:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: fetch(f"{url}/health/liveliness")[0] == 200, "LiteLLM answers")
         yield Server("litellm", pid, url, KEY)
@@ -224,10 +237,8 @@ def gateway(home: Path, ports: list[int], *, workers: int = 1, python: str = sys
             "first_key": "sk-first-0123456789abcdefghij",
             "drain_delay_s": 0,
         }
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-        environment |= {f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[1])
-        with running(f"gateway-{port}", [python, "-m", "gateway", "serve"], home, environment) as pid:
+        variables = {f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
+        with running(f"gateway-{port}", [python, "-m", "gateway", "serve"], home, **variables) as pid:
             url = f"http://127.0.0.1:{port}"
             wait_until(lambda: fetch(f"{url}/readyz")[0] == 200, "the gateway is ready")
             asyncio.run(_make_key(Settings(data_dir=data, redis_url=valkey.url, alone=True)))
