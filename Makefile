@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run check test test-hostile format lock clean
+.PHONY: help setup setup-dev run check test test-hostile bench format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -52,3 +52,7 @@ lock:  ## pin every dependency anew, with hashes (needs uv)
 
 clean:  ## remove what setup, run and test made
 	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+bench: setup-dev  ## cost of a call beside nginx (and LiteLLM: PEERS=litellm): QUICK=1 RECORD=1 ONLY=speed,memory,growth
+	@command -v nginx >/dev/null && command -v wrk >/dev/null || { echo "make bench needs nginx and wrk: apt-get install nginx-light wrk"; exit 1; }
+	QUICK=$(QUICK) RECORD=$(RECORD) PEERS=$(PEERS) ONLY=$(ONLY) $(BIN)/python -m bench
