@@ -1,0 +1,21 @@
+"""Placement: the pure scheduler, its values and its policy. Start reading at `scheduler`."""
+
+from __future__ import annotations
+
+from gateway.domain.scheduling.scheduler import TICK_S, Ending, Scheduler
+from gateway.domain.scheduling.values import BackendView, Estimate, Explanation, Grant, Policy, Refusal, Rule, Running, Ticket
+
+__all__ = [
+    "TICK_S",
+    "BackendView",
+    "Ending",
+    "Estimate",
+    "Explanation",
+    "Grant",
+    "Policy",
+    "Refusal",
+    "Rule",
+    "Running",
+    "Scheduler",
+    "Ticket",
+]

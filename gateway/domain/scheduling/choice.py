@@ -1,0 +1,272 @@
+"""One decision: which waiting job gets which free backend next, or none. The rules' text is in `scheduler`.
+
+Pure over the four things it looks at (waiting room, pool, accounts, speeds); it changes none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.domain.scheduling.accounts import Accounts
+from gateway.domain.scheduling.demand import AskedFor
+from gateway.domain.scheduling.pool import Pool
+from gateway.domain.scheduling.values import Grant, Policy, Rule
+from gateway.domain.scheduling.waiting import Group, Lane, WaitingRoom
+from gateway.domain.speeds import Speeds
+
+_SLOWER = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All a decision looks at."""
+
+    room: WaitingRoom
+    pool: Pool
+    accounts: Accounts
+    batch_accounts: Accounts
+    speeds: Speeds
+    asked_for: AskedFor
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A checkpoint that waits to be loaded: by how much, since when overdue, and where it could go."""
+
+    checkpoint: str
+    want: float
+    due_at: float
+    copies: int
+
+
+class Decision:
+    """The view of one instant: the tenants' standing is computed once, then `grant` picks."""
+
+    def __init__(self, state: State, now: float) -> None:
+        self._state, self._now = state, now
+        self._policy = state.policy
+        self._standing = _standing(state)
+
+    def grant(self) -> Grant | None:
+        """The next grant by the rules, or None when nothing should start now."""
+        if not self._state.pool.has_free or not len(self._state.room):
+            return None
+        free = self._state.pool.free()
+        ready: list[tuple[str, list[Lane]]] = []
+        idle: list[str] = []
+        for name in free:  # (1), (2)
+            lanes = self._lanes_here(name) if self._standing else []
+            if lanes:
+                ready.append((name, lanes))
+            else:
+                idle.append(name)
+        if self._standing:
+            wanted = self._wanted(loads_only=not idle)
+            if idle and (grant := self._swap(idle, wanted)) is not None:
+                return grant
+            for name, lanes in ready:
+                return self._instead(name, lanes, wanted) or self._local(name, lanes)
+        return self._batch(idle)
+
+    # --- who may go, and how much it counts ---------------------------------------------------------
+
+    def _share(self, tenant: str) -> float:
+        """(3) 1.0 for a tenant in credit, falling towards 0 the further it is ahead; 0.0 for one at its cap."""
+        ahead_s = self._standing.get(tenant)
+        if ahead_s is None:
+            return 0.0
+        return self._policy.slack_s / max(self._policy.slack_s, ahead_s)
+
+    def _eligible(self, groups: Iterable[Group], backend: str) -> list[Lane]:
+        return [
+            lane
+            for group in groups
+            if not group.is_batch and backend in group.runnable_on
+            for lane in group.lanes.values()
+            if lane.tenant in self._standing
+        ]
+
+    def _lanes_here(self, backend: str) -> list[Lane]:
+        """The lanes this free backend could serve without a swap, none if a faster copy will be done sooner (7)."""
+        room, loaded = self._state.room, self._state.pool.views[backend].loaded
+        lanes = self._eligible(room.groups_for(loaded), backend) if loaded else []
+        if lanes and self._faster_copy_is_sooner(backend, loaded, lanes):
+            lanes = []
+        return lanes + self._eligible(room.groups_for(""), backend)
+
+    def _faster_copy_is_sooner(self, backend: str, checkpoint: str, lanes: Sequence[Lane]) -> bool:
+        pool, generation = self._state.pool, self._state.speeds.generation
+        level = generation.level(backend)
+        faster = [n for n in pool.copies(checkpoint) if generation.level(n) * _SLOWER < level]
+        if not faster:
+            return False
+        typical = generation.typical(checkpoint)
+        backlog = sum(lane.cost_s for lane in lanes) / typical  # in megapixel-steps, whatever the backend
+        capacity = sum(1 / generation.rate(n, checkpoint) for n in faster)
+        running_s = sum(pool.remaining_s(n, self._now) for n in faster) / len(faster)
+        shortest = min(lane.by_cost[0][0] for lane in lanes) / typical
+        return shortest * generation.rate(backend, checkpoint) > running_s + backlog / capacity
+
+    # --- without a swap -----------------------------------------------------------------------------
+
+    def _local(self, backend: str, lanes: Sequence[Lane]) -> Grant:
+        """Tenants in credit first (3); of their jobs the overdue by age (6), then short before long (4)."""
+        least_s = min(self._standing[lane.tenant] for lane in lanes)
+        limit_s = max(0.0, least_s) + self._policy.slack_s
+        in_credit = [lane for lane in lanes if self._standing[lane.tenant] <= limit_s]
+        overdue = [lane for lane in in_credit if lane.due_at <= self._now]
+        if overdue:
+            oldest = min(overdue, key=lambda lane: lane.due_at)
+            return Grant(oldest.by_age[0][1], backend, rule=Rule.OVERDUE)
+        _, job_id = min(lane.first(self._now, self._policy.ageing_s) for lane in in_credit)
+        return Grant(job_id, backend)
+
+    # --- with a swap --------------------------------------------------------------------------------
+
+    def _wanted(self, *, loads_only: bool) -> list[_Wanted]:
+        """Checkpoints worth a load somewhere, most wanted first; with `loads_only` those that are loaded nowhere."""
+        found: list[_Wanted] = []
+        for checkpoint, groups in self._state.room.checkpoints():
+            if not checkpoint:
+                continue
+            copies = [n for n in self._state.pool.copies(checkpoint) if any(n in g.runnable_on for g in groups)]
+            if copies and (loads_only or not self._copy_is_due(checkpoint, groups, copies)):
+                continue
+            want, due_at = self._want(groups)
+            if want > 0:
+                want /= (len(copies) + 1) ** self._policy.copy_exponent
+                found.append(_Wanted(checkpoint, want, due_at, len(copies)))
+        found.sort(key=lambda w: (w.due_at if w.due_at <= self._now else self._now, -w.want, w.checkpoint))
+        return found
+
+    def _want(self, groups: Iterable[Group]) -> tuple[float, float]:
+        """Summed ages of the jobs, each by its tenant's share; and when the first of a tenant in credit is overdue."""
+        want, due_at = 0.0, float("inf")
+        for group in groups:
+            if group.is_batch:
+                continue
+            for lane in group.lanes.values():
+                share = self._share(lane.tenant)
+                if share > 0:
+                    want += share * lane.age_s(self._now, self._policy.head_start_s)
+                    if share >= 1.0:
+                        due_at = min(due_at, lane.due_at)
+        return want, due_at
+
+    def _copy_is_due(self, checkpoint: str, groups: Iterable[Group], copies: Sequence[str]) -> bool:
+        """(5) The backlog per copy exceeds several swaps, and no more loads are under way than copies stand."""
+        state = self._state
+        generation = state.speeds.generation
+        loading = sum(1 for name in copies if state.pool.is_loading(name, self._now))
+        if loading and loading >= len(copies) - loading:
+            return False
+        typical = generation.typical(checkpoint)
+        capacity = sum(typical / generation.rate(name, checkpoint) for name in copies)
+        backlog_s = sum(self._share(ln.tenant) * ln.cost_s for g in groups if not g.is_batch for ln in g.lanes.values())
+        return backlog_s / capacity > self._policy.copy_backlog_swaps * state.speeds.swap.typical(checkpoint)
+
+    def _swap(self, idle: Sequence[str], wanted: Sequence[_Wanted]) -> Grant | None:
+        """(5) The most wanted checkpoint goes where least is lost; overdue ones whatever is lost (6)."""
+        losses = {name: self._loss(name) for name in idle}
+        for item in wanted:
+            groups = [g for g in self._state.room.groups_for(item.checkpoint) if not g.is_batch]
+            able = [
+                n
+                for n in idle
+                if any(n in g.runnable_on for g in groups) and self._state.pool.views[n].loaded != item.checkpoint
+            ]
+            if not able:
+                continue
+            backend = min(able, key=lambda n: (losses[n], idle.index(n)))
+            if item.want < losses[backend] and item.due_at > self._now:
+                continue
+            rule = Rule.OVERDUE if item.due_at <= self._now else Rule.COPY if item.copies else Rule.SWAP
+            return self._load(backend, item.checkpoint, rule)
+        return None
+
+    def _loss(self, backend: str) -> float:
+        """What evicting its checkpoint costs those who will ask for it, in the unit of want."""
+        checkpoint = self._state.pool.views[backend].loaded
+        if not checkpoint:
+            return 0.0
+        copies = len(list(self._state.pool.copies(checkpoint)))
+        return self._policy.regret_s * self._state.asked_for.rate(checkpoint, self._now) / max(1, copies)
+
+    def _load(self, backend: str, checkpoint: str, rule: Rule) -> Grant | None:
+        lanes = self._eligible(self._state.room.groups_for(checkpoint), backend)
+        if not lanes:
+            return None
+        return Grant(self._local(backend, lanes).job_id, backend, swaps=True, rule=rule)
+
+    # --- a swap although there is work without one --------------------------------------------------
+
+    def _instead(self, backend: str, lanes: Sequence[Lane], wanted: Sequence[_Wanted]) -> Grant | None:
+        """A checkpoint loaded nowhere that goes before the work at hand: by fairness, by age or by weight."""
+        away = [w for w in wanted if not w.copies]
+        if not away:
+            return None
+        behind = self._behind(backend, lanes, away)
+        if behind is not None:
+            return behind
+        here = sum(self._share(lane.tenant) * lane.age_s(self._now, self._policy.head_start_s) for lane in lanes)
+        stayed = self._state.pool.swap_times_stayed(backend, self._now)
+        if stayed < self._policy.residence_swaps * max(self._share(lane.tenant) for lane in lanes):
+            return None
+        due_here = min(lane.due_at for lane in lanes)
+        for item in away:
+            is_overdue = item.due_at <= self._now and item.due_at < due_here  # (6)
+            if is_overdue or item.want > self._policy.outweigh * here:  # (5)
+                rule = Rule.OVERDUE if is_overdue else Rule.OUTWEIGHS
+                grant = self._load(backend, item.checkpoint, rule)
+                if grant is not None:
+                    return grant
+        return None
+
+    def _behind(self, backend: str, lanes: Sequence[Lane], away: Sequence[_Wanted]) -> Grant | None:
+        """(3) The tenant served least, if it is so far behind those here that its share would be lost to locality."""
+        state = self._state
+        ahead = min(lanes, key=lambda lane: self._standing[lane.tenant]).tenant
+        held = state.pool.usable
+        for item in away:
+            limit_s = (state.speeds.swap.rate(backend, item.checkpoint) + state.room.mean_cost_s) * held
+            for lane in self._eligible(state.room.groups_for(item.checkpoint), backend):
+                gap_s = self._standing[ahead] - self._standing[lane.tenant]
+                if gap_s > limit_s and state.room.tenants[lane.tenant].cost_s > limit_s:
+                    _, job_id = lane.first(self._now, self._policy.ageing_s)
+                    return Grant(job_id, backend, swaps=True, rule=Rule.FAIR_SHARE)
+        return None
+
+    # --- batch --------------------------------------------------------------------------------------
+
+    def _batch(self, idle: Sequence[str]) -> Grant | None:
+        """(8) On what is left idle, jobs of the batch class whose checkpoint is loaded there, least served first."""
+        state = self._state
+        for backend in idle:
+            loaded = state.pool.views[backend].loaded
+            lanes = [
+                lane
+                for group in [*state.room.groups_for(loaded), *(state.room.groups_for("") if loaded else [])]
+                if group.is_batch and backend in group.runnable_on
+                for lane in group.lanes.values()
+                if self._batch_cap_allows(lane)
+            ]
+            if lanes:
+                lane = min(lanes, key=lambda ln: (state.batch_accounts.above_level(ln.tenant), ln.by_age[0]))
+                return Grant(lane.by_age[0][1], backend, rule=Rule.BATCH)
+        return None
+
+    def _batch_cap_allows(self, lane: Lane) -> bool:
+        ticket = self._state.room.ticket(lane.by_age[0][1])
+        return ticket is not None and self._state.pool.running_of(lane.tenant) < ticket.tenant_cap
+
+
+def _standing(state: State) -> dict[str, float]:
+    """GPU-seconds above its share, of every tenant that waits and is below its cap (2)."""
+    pool, accounts = state.pool, state.accounts
+    return {
+        tenant: accounts.above_level(tenant) * demand.weight
+        for tenant, demand in state.room.tenants.items()
+        if pool.running_of(tenant) < demand.cap
+    }
