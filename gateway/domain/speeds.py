@@ -2,8 +2,7 @@
 
 A rate is learned per (backend, name), where name is a checkpoint or an upscaler, as a moving average. A pair never seen
 is guessed as the backend's own level times the name's own factor, both learned from the pairs that were seen; a backend
-never seen starts at the median level of the pool. A new tenant of a slow card and a new heavy checkpoint are therefore
-both guessed well before their first meeting.
+never seen starts at the median level of the pool. So a heavy checkpoint's first job on a slow card is guessed well.
 
 `dump` and `load` turn all of it into plain rows, so that an adapter can keep it over restarts. No clock, no I/O.
 """
@@ -40,7 +39,7 @@ def _blend(before: float | None, seen: float) -> float:
 
 @dataclass(slots=True)
 class Rates:
-    """One learned table of (backend, name) -> seconds per unit. Names listed in `heavy` guesses cost more at first."""
+    """One learned table: (backend, name) -> seconds per unit. A new name's factor is `first_factor`'s or the other."""
 
     default: float
     first_factor: dict[str, float] = field(default_factory=dict)
@@ -79,8 +78,15 @@ class Rates:
             return
         factor, level = self.factor(name), self.level(backend)
         self._pairs[backend, name] = _blend(self._pairs.get((backend, name)), rate)
-        self._levels[backend] = _blend(self._levels.get(backend), rate / factor)
-        if name in self._factors or len(self._levels) > 1 or len(self._pairs) > 1:
+        # What is new explains the difference: a new backend its level, a new name its factor; of two new ones the name,
+        # once there is a pool to compare with.
+        knows_level, knows_factor = backend in self._levels, name in self._factors
+        if not knows_level and not knows_factor:
+            level = level if self._levels else rate / factor
+            self._levels[backend], self._factors[name] = level, rate / level
+        if knows_factor:
+            self._levels[backend] = _blend(self._levels.get(backend), rate / factor)
+        if knows_level:
             self._factors[name] = _blend(self._factors.get(name), rate / level)
         self._median = None
 

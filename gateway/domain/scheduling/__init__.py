@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from gateway.domain.scheduling.outlook import estimates, explain
 from gateway.domain.scheduling.scheduler import TICK_S, Ending, Scheduler
-from gateway.domain.scheduling.values import BackendView, Estimate, Explanation, Grant, Policy, Refusal, Rule, Running, Ticket
+from gateway.domain.scheduling.values import (
+    BackendView,
+    Estimate,
+    Explanation,
+    Grant,
+    Policy,
+    Refusal,
+    Rule,
+    Running,
+    Ticket,
+)
 
 __all__ = [
     "TICK_S",
@@ -18,4 +29,6 @@ __all__ = [
     "Running",
     "Scheduler",
     "Ticket",
+    "estimates",
+    "explain",
 ]

@@ -1,11 +1,11 @@
 """Who has had how much: one account per tenant, in GPU-seconds divided by its weight, beside a level they all share.
 
 The level is what each active tenant would have if all service since had been shared out by weight; it rises by
-`gpu_s / sum of active weights` whenever anyone is served. A tenant above the level has had more than its share, one below
-less. Whoever comes back from idleness starts at the level, or at its own account if that is higher, so that idleness
-cannot be saved up; and nobody's account rises further above the level than `debt_s`, so that capacity nobody else wanted
-is not held against whoever used it (after VTC, OSDI'24, and DLPM, arXiv 2501.14312; decision 0010 says why the level is
-the mean and not the smallest account). Mutable, owned by one scheduler.
+`gpu_s / sum of active weights` whenever anyone is served. A tenant above the level has had more than its share, one
+below less. Whoever comes back from idleness starts at the level, or at its own account if that is higher, so that
+idleness cannot be saved up; and nobody's account rises further above the level than `debt_s`, so that capacity nobody
+else wanted is not held against whoever used it (after VTC, OSDI'24, and DLPM, arXiv 2501.14312; decision 0010 says why
+the level is the mean and not the smallest account). Mutable, owned by one scheduler.
 """
 
 from __future__ import annotations
@@ -24,6 +24,13 @@ class Accounts:
         self._weights: dict[str, float] = {}
         self._weight_sum = 0.0
         self._level = 0.0
+
+    def copy(self) -> Accounts:
+        """The same accounts, to change on their own."""
+        accounts = Accounts(self._debt_s, self._served)
+        accounts._jobs, accounts._weights = dict(self._jobs), dict(self._weights)
+        accounts._weight_sum, accounts._level = self._weight_sum, self._level
+        return accounts
 
     def entered(self, tenant: str, weight: float) -> None:
         """One more waiting or running job; the first one makes the tenant active."""
@@ -51,6 +58,11 @@ class Accounts:
         served = self._served.get(tenant, self._level) + gpu_s / weight
         self._level += gpu_s / (self._weight_sum or weight)
         self._served[tenant] = min(served, self._level + self._debt_s / weight)
+
+    @property
+    def active(self) -> int:
+        """How many tenants have waiting or running jobs."""
+        return len(self._jobs)
 
     def above_level(self, tenant: str) -> float:
         """GPU-seconds / weight had more than its share, below 0 for less."""

@@ -28,6 +28,8 @@ class State:
     batch_accounts: Accounts
     speeds: Speeds
     asked_for: AskedFor
+    able: dict[str, frozenset[str]]
+    """Where each checkpoint could last run."""
     policy: Policy
 
 
@@ -113,8 +115,7 @@ class Decision:
 
     def _local(self, backend: str, lanes: Sequence[Lane]) -> Grant:
         """Tenants in credit first (3); of their jobs the overdue by age (6), then short before long (4)."""
-        least_s = min(self._standing[lane.tenant] for lane in lanes)
-        limit_s = max(0.0, least_s) + self._policy.slack_s
+        limit_s = self._limit_s(lanes)
         in_credit = [lane for lane in lanes if self._standing[lane.tenant] <= limit_s]
         overdue = [lane for lane in in_credit if lane.due_at <= self._now]
         if overdue:
@@ -122,6 +123,20 @@ class Decision:
             return Grant(oldest.by_age[0][1], backend, rule=Rule.OVERDUE)
         _, job_id = min(lane.first(self._now, self._policy.ageing_s) for lane in in_credit)
         return Grant(job_id, backend)
+
+    def _limit_s(self, lanes: Sequence[Lane]) -> float:
+        """(3) How far above its share a tenant may be to go first here.
+
+        The slack above the level, or above the least served here if that is more. Above one that has more waiting than
+        the slack, and so would never catch up, only about a job for each other tenant: two who never stop share exactly.
+        """
+        room, slack_s = self._state.room, self._policy.slack_s
+        tight_s = self._policy.tight_jobs * room.mean_cost_s * max(1, self._state.accounts.active - 1)
+        limit_s = max(0.0, min(self._standing[lane.tenant] for lane in lanes)) + slack_s
+        for lane in lanes:
+            if room.tenants[lane.tenant].cost_s > slack_s:
+                limit_s = min(limit_s, self._standing[lane.tenant] + tight_s)
+        return limit_s
 
     # --- with a swap --------------------------------------------------------------------------------
 
@@ -204,11 +219,9 @@ class Decision:
 
     def _instead(self, backend: str, lanes: Sequence[Lane], wanted: Sequence[_Wanted]) -> Grant | None:
         """A checkpoint loaded nowhere that goes before the work at hand: by fairness, by age or by weight."""
+        behind = self._behind(backend, lanes)
         away = [w for w in wanted if not w.copies]
-        if not away:
-            return None
-        behind = self._behind(backend, lanes, away)
-        if behind is not None:
+        if behind is not None or not away:
             return behind
         here = sum(self._share(lane.tenant) * lane.age_s(self._now, self._policy.head_start_s) for lane in lanes)
         stayed = self._state.pool.swap_times_stayed(backend, self._now)
@@ -224,19 +237,32 @@ class Decision:
                     return grant
         return None
 
-    def _behind(self, backend: str, lanes: Sequence[Lane], away: Sequence[_Wanted]) -> Grant | None:
+    def _behind(self, backend: str, lanes: Sequence[Lane]) -> Grant | None:
         """(3) The tenant served least, if it is so far behind those here that its share would be lost to locality."""
         state = self._state
-        ahead = min(lanes, key=lambda lane: self._standing[lane.tenant]).tenant
-        held = state.pool.usable
-        for item in away:
-            limit_s = (state.speeds.swap.rate(backend, item.checkpoint) + state.room.mean_cost_s) * held
-            for lane in self._eligible(state.room.groups_for(item.checkpoint), backend):
-                gap_s = self._standing[ahead] - self._standing[lane.tenant]
-                if gap_s > limit_s and state.room.tenants[lane.tenant].cost_s > limit_s:
-                    _, job_id = lane.first(self._now, self._policy.ageing_s)
-                    return Grant(job_id, backend, swaps=True, rule=Rule.FAIR_SHARE)
-        return None
+        ahead_s = min(self._standing[lane.tenant] for lane in lanes)
+        held = max(1, min(state.pool.usable, state.accounts.active - 1))
+        limit_s = (self._policy.behind_swaps * state.speeds.swap.level(backend) + state.room.mean_cost_s) * held
+        enough_s = max(limit_s, self._policy.slack_s)
+        behind = {
+            tenant
+            for tenant, standing_s in self._standing.items()
+            if ahead_s - standing_s > limit_s and state.room.tenants[tenant].cost_s > enough_s
+        }
+        if not behind:
+            return None
+        loaded = state.pool.views[backend].loaded
+        best: tuple[float, Lane] | None = None
+        for checkpoint, groups in state.room.checkpoints():
+            if checkpoint and checkpoint != loaded:
+                for lane in self._eligible(groups, backend):
+                    key = self._standing[lane.tenant] - lane.cost_s
+                    if lane.tenant in behind and (best is None or key < best[0]):
+                        best = key, lane
+        if best is None:
+            return None
+        _, job_id = best[1].first(self._now, self._policy.ageing_s)
+        return Grant(job_id, backend, swaps=True, rule=Rule.FAIR_SHARE)
 
     # --- batch --------------------------------------------------------------------------------------
 

@@ -22,6 +22,10 @@ class AskedFor:
         rate, at = self._seen.get(checkpoint, (0.0, now))
         return rate * math.exp(min(0.0, at - now) / self._memory_s)
 
+    def copy(self) -> AskedFor:
+        """The same memory, to change on its own."""
+        return AskedFor(self._memory_s, self._seen)
+
     def dump(self) -> dict[str, tuple[float, float]]:
         """checkpoint -> (jobs a second, when), for the constructor."""
         return dict(self._seen)

@@ -24,6 +24,14 @@ class Pool:
         self._running: dict[str, int] = {}
         self._loaded_since: dict[str, float] = {}
 
+    def copy(self) -> Pool:
+        """A pool in the same state that can change on its own."""
+        pool = Pool(self._speeds)
+        pool.views, pool._free = dict(self.views), set(self._free)
+        pool._copies = {checkpoint: set(names) for checkpoint, names in self._copies.items()}
+        pool._running, pool._loaded_since = dict(self._running), dict(self._loaded_since)
+        return pool
+
     def put(self, view: BackendView, now: float) -> BackendView | None:
         """Take the new view of a backend; returns the view before, None for a new backend."""
         before = self.views.get(view.name)

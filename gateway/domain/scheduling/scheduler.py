@@ -1,28 +1,29 @@
 """Which waiting job gets which backend: the pure scheduler behind the dispatcher and the pool simulator.
 
 Events go in (`arrived`, `left`, `finished`, `backend_changed`, `used`, `tick`), effects come out (`Grant`). It knows no
-clock and no I/O: every event carries `now`, in seconds on any steady scale. Whoever drives it applies each effect before
-the next event. All it must remember over a restart is in `dump`.
+clock and no I/O: every event carries `now`, in seconds on any steady scale. Whoever drives it applies each effect
+before the next event. All it must remember over a restart is in `dump`.
 
 The rules:
 
 (1) A backend takes a job only while it is free, and only a job it can run.
 (2) A tenant never runs more jobs at once than its cap.
 (3) Fairness. Each tenant has an account in GPU-seconds / weight, charged by estimate at the grant and corrected by the
-    measured time; a tenant that comes back from idleness starts a little below the smallest active account. On a
-    backend, tenants more than `slack_s` ahead of the least served one there must wait. What a tenant wants counts the
-    less the further it is ahead. A tenant that is behind by more than one job and one swap per backend the other holds,
-    and has that much waiting, gets a swap even if locality says no.
+    measured time, beside a level that rises by everyone's fair part (`accounts`). Tenants in credit (at most `slack_s`
+    above the level) go before others on every backend, and what the others want counts the less the further they are
+    above it. A tenant that is behind another by more than one job and one swap per backend of the pool, and has that
+    much waiting, gets a swap even if locality says no.
 (4) Locality. Of the jobs that need no swap and whose tenants are in credit, short ones go before long ones, each the
     earlier the older it is.
 (5) Swaps. A checkpoint is wanted by the summed ages of its waiting jobs. A backend with nothing to do without a swap
-    loads the most wanted checkpoint that is loaded nowhere, or one whose backlog per copy exceeds several swaps (no more
-    loads of one checkpoint at once than copies stand already, one for the first). It goes where the evicted checkpoint
-    is least asked for, and only if it is wanted more than that costs. A checkpoint with work left is evicted only after
-    a residence of several swaps, for one wanted several times more.
+    loads the most wanted checkpoint that is loaded nowhere, or one whose backlog per copy exceeds several swaps (no
+    more loads of one checkpoint at once than copies stand already, one for the first). It goes where the evicted
+    checkpoint is least asked for, and only if it is wanted more than that costs. A checkpoint with work left is evicted
+    only after a residence of several swaps (the shorter the less those who wait for it are in credit), for one wanted
+    several times more.
 (6) Age. A job older than its bound, of a tenant in credit, goes before younger ones where its checkpoint is loaded, is
-    loaded for on the next idle backend, and after the residence of (5) evicts a checkpoint that still has work. Residence
-    is what keeps overload from becoming one swap per job. See `age_limit_s`.
+    loaded for on the next idle backend, and after the residence of (5) evicts a checkpoint that still has work.
+    Residence is what keeps overload from becoming one swap per job.
 (7) A slower backend leaves a job to faster ones that have its checkpoint when they will be done sooner.
 (8) Batch jobs run only on backends that no other rule uses and that have their checkpoint loaded.
 """
@@ -72,6 +73,7 @@ class Scheduler:
             batch_accounts=Accounts(policy.debt_s, memory.get("batch_accounts")),
             speeds=self.speeds,
             asked_for=AskedFor(policy.demand_memory_s, asked_for),
+            able={},
             policy=policy,
         )
 
@@ -83,6 +85,27 @@ class Scheduler:
             "asked_for": {name: list(seen) for name, seen in self._state.asked_for.dump().items()},
             "speeds": [list(row) for row in self.speeds.dump()],
         }
+
+    @property
+    def state(self) -> State:
+        """What decisions look at; for reading, by this package."""
+        return self._state
+
+    def fork(self) -> Scheduler:
+        """A copy to rehearse on: it shares what was learned, so it must not be told of jobs that are done."""
+        state = self._state
+        copy = Scheduler(state.policy)
+        copy.speeds = self.speeds
+        copy._state = replace(
+            state,
+            room=state.room.copy(),
+            pool=state.pool.copy(),
+            accounts=state.accounts.copy(),
+            batch_accounts=state.batch_accounts.copy(),
+            asked_for=state.asked_for.copy(),
+            able=dict(state.able),
+        )
+        return copy
 
     @property
     def waiting(self) -> tuple[Ticket, ...]:
@@ -108,6 +131,7 @@ class Scheduler:
             self._state.room.add(ticket, self._typical_s(ticket))
             if ticket.checkpoint and not ticket.is_batch:
                 self._state.asked_for.asked(ticket.checkpoint, now)
+                self._state.able[ticket.checkpoint] = ticket.runnable_on
         return self.tick(now)
 
     def left(self, job_ids: Iterable[str], now: float) -> list[Grant]:

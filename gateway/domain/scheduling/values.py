@@ -16,9 +16,9 @@ class Ticket:
     """A waiting job. `runnable_on`: names of the backends that have all it requires, up or down.
 
     `work` is in megapixel-steps (steps x megapixels x images). An upscale has `checkpoint` "" (any will do), an
-    `upscaler` and its `output_megapixels`. `tenant_cap` is how many jobs the tenant may run at once, `tenant_weight` its
-    share against others', `age_bound_s` the age from which its jobs go before younger ones. A batch job runs only on
-    backends that are idle and have its checkpoint loaded.
+    `upscaler` and its `output_megapixels`. `tenant_cap` is how many jobs the tenant may run at once, `tenant_weight`
+    its share against others', `age_bound_s` the age from which its jobs go before younger ones. A batch job runs only
+    on backends that are idle and have its checkpoint loaded.
     """
 
     job_id: str
@@ -100,9 +100,9 @@ class Grant:
 class Policy:
     """The numbers of the policy; what each gives was measured, see docs/benchmarks.md."""
 
-    head_start_s: float = 30.0
+    head_start_s: float = 20.0
     """Seconds of age a waiting job has from the start when the want for its checkpoint is summed up."""
-    ageing_s: float = 400.0
+    ageing_s: float = 300.0
     """Short before long: a job of r seconds and age a ranks by r / (ageing_s + a)."""
     copy_backlog_swaps: float = 4.0
     """A further copy of a checkpoint is loaded when the backlog per copy exceeds so many swaps."""
@@ -110,21 +110,25 @@ class Policy:
     """The want for a checkpoint on c backends counts as want / (c + 1) ** copy_exponent."""
     outweigh: float = 3.0
     """A checkpoint with work left is evicted for one that is wanted so many times more."""
-    residence_swaps: float = 12.0
+    residence_swaps: float = 14.0
     """... but not before it has stayed for so many swap times, so that overload cannot become swapping."""
     regret_s: float = 600.0
     """Evicting a checkpoint that is asked for r times a second costs regret_s x r of want."""
     demand_memory_s: float = 600.0
     """How far back the demand for a checkpoint is remembered."""
-    slack_s: float = 20.0
+    slack_s: float = 40.0
     """GPU-seconds by which a tenant may be above its share and still be served by locality."""
-    debt_s: float = 60.0
+    tight_jobs: float = 1.5
+    """The same slack, in average jobs, against a tenant that has more waiting than the slack."""
+    behind_swaps: float = 0.75
+    """A tenant behind by so many swaps and a job, for each other tenant, gets a swap whatever locality says."""
+    debt_s: float = 100.0
     """GPU-seconds above its share beyond which nothing more is held against a tenant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a waiting job may expect: `position` counts from 1 among jobs that compete with it; `wait_s` until it starts."""
+    """What a waiting job may expect: `position` from 1 among the jobs it competes with, `wait_s` until it starts."""
 
     position: int
     wait_s: float
@@ -141,15 +145,19 @@ class Refusal(StrEnum):
     SWAP_NOT_WORTH = "free, but has another checkpoint and a swap is not worth it yet"
     IDLE_ONLY = "free, but a batch job only runs where its checkpoint is loaded and nobody else waits"
     SLOWER = "free, but a faster backend that has the checkpoint will be done sooner"
-    NEXT = "free: the job is granted with the next event"
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a job waits, or where it would go: one refusal per backend of the pool, by name."""
+    """Why a job waits: one refusal per backend of the pool, by name.
+
+    `loaded_on`: the able backends that have its checkpoint. `above_share_s`: GPU-seconds its tenant has had more than
+    its share (below 0: less).
+    """
 
     job_id: str
     refusals: tuple[tuple[str, Refusal], ...]
     loaded_on: tuple[str, ...]
     waited_s: float
     is_overdue: bool
+    above_share_s: float

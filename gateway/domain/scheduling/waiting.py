@@ -103,6 +103,14 @@ class WaitingRoom:
     def __iter__(self) -> Iterator[Ticket]:
         return (ticket for ticket, _ in self._tickets.values())
 
+    def copy(self) -> WaitingRoom:
+        """A room with the same jobs that can change on its own."""
+        room = WaitingRoom()
+        for ticket, cost_s in self._tickets.values():
+            room.add(ticket, cost_s)
+        room.mean_cost_s = self.mean_cost_s
+        return room
+
     def ticket(self, job_id: str) -> Ticket | None:
         """The waiting job of that id."""
         found = self._tickets.get(job_id)

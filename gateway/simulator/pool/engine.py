@@ -1,4 +1,4 @@
-"""The clock of the pool simulator: hands arrivals and freed GPUs to a policy, carries out what it decides, keeps the record.
+"""The clock of the pool simulator: tells a policy what arrived and which GPUs are free, carries out what it decides.
 
 A job takes `work x seconds_per_megapixel_step` on its GPU, plus the GPU's `swap_s` when another checkpoint was loaded.
 All that happens at one instant is told to the policy at once, freed GPUs before arrivals.

@@ -3,8 +3,8 @@
 A pool is one JSON object: `{"backends": [{"name", "seconds_per_megapixel_step", "swap_s", "models": [...]}]}`.
 A trace is JSON lines, or CSV with a header line. Each job has:
 
-- its arrival: `t` (seconds from the start) or, in a ledger export, `entered_at` (ISO 8601 with or without a zone, read as
-  UTC without one; or a number of seconds since the epoch); the earliest arrival becomes second 0;
+- its arrival: `t` (seconds from the start) or, in a ledger export, `entered_at` (ISO 8601, read as UTC without a zone;
+  or a number of seconds since the epoch); the earliest arrival of an export becomes second 0;
 - `tenant` and `model`; `steps`, `width`, `height` (pixels) and `images` (empty: 1);
 - `id`, if any; the line's number otherwise.
 
@@ -53,7 +53,9 @@ def pool_of(data: Mapping[str, Any]) -> tuple[Gpu, ...]:
             for b in data["backends"]
         )
     except (KeyError, TypeError) as error:
-        raise UnusableFile(f"a backend lacks {error}; each needs name, seconds_per_megapixel_step, swap_s, models")
+        raise UnusableFile(
+            f"a backend lacks {error}; each needs name, seconds_per_megapixel_step, swap_s, models"
+        ) from None
     if not gpus or any(g.seconds_per_megapixel_step <= 0 or g.swap_s < 0 for g in gpus):
         raise UnusableFile("at least one backend is needed, each with a speed above 0 and a swap time of 0 or more")
     if len({g.name for g in gpus}) < len(gpus):

@@ -1,7 +1,7 @@
 """Makes a pool and a trace by dice: Zipf-popular checkpoints, exponential arrivals, bursts, a flooding tenant.
 
-The same arguments give the same files on every machine: the order of the draws is part of the format, and traces made by
-other tools with this algorithm are equal line by line.
+The same arguments give the same files on every machine: the order of the draws is part of the format, and traces made
+by other tools with this algorithm are equal line by line.
 """
 
 from __future__ import annotations

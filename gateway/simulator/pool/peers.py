@@ -51,9 +51,9 @@ class _Queueing:
 class SwarmUI(_Queueing):
     """SwarmUI (2026-08): a loaded model is claimed at once by whoever asks; loads go to the model with most pressure.
 
-    A GPU takes one job and two queued ones (OverQueue). Pressure is 10 x requests + seconds since the first; a load needs
-    a single candidate or a pressure older than 1.5 s, one load per model at a time; the GPU is the least used of those
-    without the model, then the longest released, and takes nothing until its queue is empty and the model is loaded.
+    A GPU takes one job and two queued ones (OverQueue). Pressure is 10 x requests + seconds since the first; a load
+    needs a single candidate or a pressure older than 1.5 s, one load per model at a time; the GPU is the least used of
+    those without the model, then the longest released, and takes nothing until its queue is empty and the model loaded.
     """
 
     name = "swarmui"

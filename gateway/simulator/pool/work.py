@@ -1,4 +1,4 @@
-"""What is simulated: GPUs, jobs and what became of each job. All times are seconds of virtual time from the trace's start."""
+"""What is simulated: GPUs, jobs and what became of each job. All times are virtual seconds from the trace's start."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A policy's effect: this job begins on that GPU (by its index in the pool) now; the engine adds the swap it needs."""
+    """A policy's effect: this job begins now on that GPU (by index in the pool); the engine adds the swap it needs."""
 
     job: Job
     gpu: int
