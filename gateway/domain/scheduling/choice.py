@@ -35,9 +35,10 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A checkpoint that waits to be loaded: by how much, since when overdue, and where it could go."""
+    """Jobs that wait for a checkpoint to be loaded: how much it is wanted, when the first is overdue, copies it has."""
 
     checkpoint: str
+    groups: tuple[Group, ...]
     want: float
     due_at: float
     copies: int
@@ -68,8 +69,8 @@ class Decision:
             wanted = self._wanted(loads_only=not idle)
             if idle and (grant := self._swap(idle, wanted)) is not None:
                 return grant
-            for name, lanes in ready:
-                return self._instead(name, lanes, wanted) or self._local(name, lanes)
+            if ready:
+                return self._instead(*ready[0], wanted) or self._local(*ready[0])
         return self._batch(idle)
 
     # --- who may go, and how much it counts ---------------------------------------------------------
@@ -93,15 +94,17 @@ class Decision:
     def _lanes_here(self, backend: str) -> list[Lane]:
         """The lanes this free backend could serve without a swap, none if a faster copy will be done sooner (7)."""
         room, loaded = self._state.room, self._state.pool.views[backend].loaded
-        lanes = self._eligible(room.groups_for(loaded), backend) if loaded else []
-        if lanes and self._faster_copy_is_sooner(backend, loaded, lanes):
-            lanes = []
-        return lanes + self._eligible(room.groups_for(""), backend)
+        lanes = self._eligible(room.groups_for(""), backend)
+        for group in room.groups_for(loaded) if loaded else ():
+            here = self._eligible([group], backend)
+            if here and not self._faster_copy_is_sooner(backend, group, here):
+                lanes += here
+        return lanes
 
-    def _faster_copy_is_sooner(self, backend: str, checkpoint: str, lanes: Sequence[Lane]) -> bool:
+    def _faster_copy_is_sooner(self, backend: str, group: Group, lanes: Sequence[Lane]) -> bool:
         pool, generation = self._state.pool, self._state.speeds.generation
-        level = generation.level(backend)
-        faster = [n for n in pool.copies(checkpoint) if generation.level(n) * _SLOWER < level]
+        level, checkpoint = generation.level(backend), group.checkpoint
+        faster = [n for n in self._copies_for(group) if generation.level(n) * _SLOWER < level]
         if not faster:
             return False
         typical = generation.typical(checkpoint)
@@ -110,6 +113,10 @@ class Decision:
         running_s = sum(pool.remaining_s(n, self._now) for n in faster) / len(faster)
         shortest = min(lane.by_cost[0][0] for lane in lanes) / typical
         return shortest * generation.rate(backend, checkpoint) > running_s + backlog / capacity
+
+    def _copies_for(self, group: Group) -> list[str]:
+        """Usable backends that have the group's checkpoint and all else its jobs require."""
+        return [name for name in self._state.pool.copies(group.checkpoint) if name in group.runnable_on]
 
     # --- without a swap -----------------------------------------------------------------------------
 
@@ -128,7 +135,7 @@ class Decision:
         """(3) How far above its share a tenant may be to go first here.
 
         The slack above the level, or above the least served here if that is more. Above one that has more waiting than
-        the slack, and so would never catch up, only about a job for each other tenant: two who never stop share exactly.
+        the slack, and so would never catch up, about a job for each other tenant: two who never stop share exactly.
         """
         room, slack_s = self._state.room, self._policy.slack_s
         tight_s = self._policy.tight_jobs * room.mean_cost_s * max(1, self._state.accounts.active - 1)
@@ -144,30 +151,33 @@ class Decision:
         """Checkpoints worth a load somewhere, most wanted first; with `loads_only` those that are loaded nowhere."""
         found: list[_Wanted] = []
         for checkpoint, groups in self._state.room.checkpoints():
-            if not checkpoint:
-                continue
-            copies = [n for n in self._state.pool.copies(checkpoint) if any(n in g.runnable_on for g in groups)]
-            if copies and (loads_only or not self._copy_is_due(checkpoint, groups, copies)):
-                continue
-            want, due_at = self._want(groups)
-            if want > 0:
-                want /= (len(copies) + 1) ** self._policy.copy_exponent
-                found.append(_Wanted(checkpoint, want, due_at, len(copies)))
+            served: list[Group] = []
+            away: list[Group] = []
+            for group in groups if checkpoint else ():
+                if not group.is_batch:
+                    (served if self._copies_for(group) else away).append(group)
+            if away:
+                found.append(self._wanting(checkpoint, away, 0))
+            if served and not loads_only:
+                copies = sorted({name for group in served for name in self._copies_for(group)})
+                if self._copy_is_due(checkpoint, served, copies):
+                    found.append(self._wanting(checkpoint, served, len(copies)))
         found.sort(key=lambda w: (w.due_at if w.due_at <= self._now else self._now, -w.want, w.checkpoint))
         return found
+
+    def _wanting(self, checkpoint: str, groups: Sequence[Group], copies: int) -> _Wanted:
+        want, due_at = self._want(groups)
+        return _Wanted(checkpoint, tuple(groups), want / (copies + 1) ** self._policy.copy_exponent, due_at, copies)
 
     def _want(self, groups: Iterable[Group]) -> tuple[float, float]:
         """Summed ages of the jobs, each by its tenant's share; and when the first of a tenant in credit is overdue."""
         want, due_at = 0.0, float("inf")
-        for group in groups:
-            if group.is_batch:
-                continue
-            for lane in group.lanes.values():
-                share = self._share(lane.tenant)
-                if share > 0:
-                    want += share * lane.age_s(self._now, self._policy.head_start_s)
-                    if share >= 1.0:
-                        due_at = min(due_at, lane.due_at)
+        for lane in (lane for group in groups for lane in group.lanes.values()):
+            share = self._share(lane.tenant)
+            if share > 0:
+                want += share * lane.age_s(self._now, self._policy.head_start_s)
+                if share >= 1.0:
+                    due_at = min(due_at, lane.due_at)
         return want, due_at
 
     def _copy_is_due(self, checkpoint: str, groups: Iterable[Group], copies: Sequence[str]) -> bool:
@@ -179,27 +189,29 @@ class Decision:
             return False
         typical = generation.typical(checkpoint)
         capacity = sum(typical / generation.rate(name, checkpoint) for name in copies)
-        backlog_s = sum(self._share(ln.tenant) * ln.cost_s for g in groups if not g.is_batch for ln in g.lanes.values())
+        backlog_s = sum(self._share(lane.tenant) * lane.cost_s for group in groups for lane in group.lanes.values())
         return backlog_s / capacity > self._policy.copy_backlog_swaps * state.speeds.swap.typical(checkpoint)
 
     def _swap(self, idle: Sequence[str], wanted: Sequence[_Wanted]) -> Grant | None:
         """(5) The most wanted checkpoint goes where least is lost; overdue ones whatever is lost (6)."""
         losses = {name: self._loss(name) for name in idle}
         for item in wanted:
-            groups = [g for g in self._state.room.groups_for(item.checkpoint) if not g.is_batch]
-            able = [
-                n
-                for n in idle
-                if any(n in g.runnable_on for g in groups) and self._state.pool.views[n].loaded != item.checkpoint
-            ]
+            able = [n for n in idle if self._may_load(n, item)]
             if not able:
                 continue
-            backend = min(able, key=lambda n: (losses[n], idle.index(n)))
-            if item.want < losses[backend] and item.due_at > self._now:
-                continue
-            rule = Rule.OVERDUE if item.due_at <= self._now else Rule.COPY if item.copies else Rule.SWAP
-            return self._load(backend, item.checkpoint, rule)
+            backend = min(able, key=losses.__getitem__)  # the first of equals is the fastest
+            is_overdue = item.due_at <= self._now
+            if is_overdue or item.want >= losses[backend]:
+                rule = Rule.OVERDUE if is_overdue else Rule.COPY if item.copies else Rule.SWAP
+                grant = self._load(backend, item, rule)
+                if grant is not None:
+                    return grant
         return None
+
+    def _may_load(self, backend: str, item: _Wanted) -> bool:
+        if self._state.pool.views[backend].loaded == item.checkpoint:
+            return False
+        return any(backend in group.runnable_on for group in item.groups)
 
     def _loss(self, backend: str) -> float:
         """What evicting its checkpoint costs those who will ask for it, in the unit of want."""
@@ -209,8 +221,8 @@ class Decision:
         copies = len(list(self._state.pool.copies(checkpoint)))
         return self._policy.regret_s * self._state.asked_for.rate(checkpoint, self._now) / max(1, copies)
 
-    def _load(self, backend: str, checkpoint: str, rule: Rule) -> Grant | None:
-        lanes = self._eligible(self._state.room.groups_for(checkpoint), backend)
+    def _load(self, backend: str, item: _Wanted, rule: Rule) -> Grant | None:
+        lanes = self._eligible(item.groups, backend)
         if not lanes:
             return None
         return Grant(self._local(backend, lanes).job_id, backend, swaps=True, rule=rule)
@@ -232,7 +244,7 @@ class Decision:
             is_overdue = item.due_at <= self._now and item.due_at < due_here  # (6)
             if is_overdue or item.want > self._policy.outweigh * here:  # (5)
                 rule = Rule.OVERDUE if is_overdue else Rule.OUTWEIGHS
-                grant = self._load(backend, item.checkpoint, rule)
+                grant = self._load(backend, item, rule)
                 if grant is not None:
                     return grant
         return None

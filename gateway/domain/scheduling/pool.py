@@ -23,6 +23,7 @@ class Pool:
         self._copies: dict[str, set[str]] = {}
         self._running: dict[str, int] = {}
         self._loaded_since: dict[str, float] = {}
+        self._where: dict[str, str] = {}
 
     def copy(self) -> Pool:
         """A pool in the same state that can change on its own."""
@@ -30,6 +31,7 @@ class Pool:
         pool.views, pool._free = dict(self.views), set(self._free)
         pool._copies = {checkpoint: set(names) for checkpoint, names in self._copies.items()}
         pool._running, pool._loaded_since = dict(self._running), dict(self._loaded_since)
+        pool._where = dict(self._where)
         return pool
 
     def put(self, view: BackendView, now: float) -> BackendView | None:
@@ -48,6 +50,7 @@ class Pool:
             self._copies.setdefault(view.loaded, set()).add(view.name)
         if view.running is not None and view.running.job_id:
             self._running[view.running.tenant] = self._running.get(view.running.tenant, 0) + 1
+            self._where[view.running.job_id] = view.name
         return before
 
     def remove(self, name: str) -> BackendView | None:
@@ -75,6 +78,10 @@ class Pool:
     def copies(self, checkpoint: str) -> Iterable[str]:
         """The usable backends, free or busy, that have the checkpoint or are loading it for a job."""
         return self._copies.get(checkpoint, ())
+
+    def where(self, job_id: str) -> str | None:
+        """The backend that runs the job."""
+        return self._where.get(job_id)
 
     def running_of(self, tenant: str) -> int:
         """How many jobs the tenant runs now."""
@@ -115,6 +122,7 @@ class Pool:
             if not self._copies[view.loaded]:
                 del self._copies[view.loaded]
         if view.running is not None and view.running.job_id:
+            self._where.pop(view.running.job_id, None)
             left = self._running[view.running.tenant] - 1
             if left:
                 self._running[view.running.tenant] = left

@@ -92,7 +92,7 @@ class Scheduler:
         return self._state
 
     def fork(self) -> Scheduler:
-        """A copy to rehearse on: it shares what was learned, so it must not be told of jobs that are done."""
+        """A copy to rehearse on; it shares what was learned, so it must not be told of jobs that are done."""
         state = self._state
         copy = Scheduler(state.policy)
         copy.speeds = self.speeds
@@ -124,9 +124,10 @@ class Scheduler:
     # --- events -------------------------------------------------------------------------------------
 
     def arrived(self, tickets: Iterable[Ticket], now: float) -> list[Grant]:
-        """New waiting jobs; a job already known is replaced."""
+        """New waiting jobs; one already known is replaced, a grant of it that was not carried out is taken back."""
         for ticket in tickets:
             self._withdraw(ticket.job_id)
+            self._take_back(ticket.job_id, now)
             self._accounts(is_batch=ticket.is_batch).entered(ticket.tenant, ticket.tenant_weight)
             self._state.room.add(ticket, self._typical_s(ticket))
             if ticket.checkpoint and not ticket.is_batch:
@@ -192,6 +193,13 @@ class Scheduler:
         ticket = self._state.room.pop(job_id)
         if ticket is not None:
             self._accounts(is_batch=ticket.is_batch).ended(ticket.tenant)
+
+    def _take_back(self, job_id: str, now: float) -> None:
+        backend = self._state.pool.where(job_id)
+        view = self._state.pool.views[backend] if backend is not None else None
+        if view is not None and view.running is not None:
+            self._settle(view.name, view.running, 0.0, Ending.FAILED)
+            self._put(replace(view, running=None), now)
 
     def _put(self, view: BackendView, now: float) -> None:
         before = self._state.pool.put(view, now)
