@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.domain.scheduling.outlook import estimates, explain
 from gateway.domain.scheduling.scheduler import TICK_S, Ending, Scheduler
 from gateway.domain.scheduling.values import (
+    DEFAULT_AGE_BOUND_S,
     BackendView,
     Estimate,
     Explanation,
@@ -17,6 +18,7 @@ from gateway.domain.scheduling.values import (
 )
 
 __all__ = [
+    "DEFAULT_AGE_BOUND_S",
     "TICK_S",
     "BackendView",
     "Ending",

@@ -120,7 +120,7 @@ class Policy:
     """GPU-seconds by which a tenant may be above its share and still be served by locality."""
     tight_jobs: float = 1.5
     """The same slack, in average jobs, against a tenant that has more waiting than the slack."""
-    behind_swaps: float = 0.75
+    behind_swaps: float = 0.6
     """A tenant behind by so many swaps and a job, for each other tenant, gets a swap whatever locality says."""
     debt_s: float = 100.0
     """GPU-seconds above its share beyond which nothing more is held against a tenant."""

@@ -40,9 +40,12 @@ class Play:
     now: float = 0.0
     started: dict[str, tuple[float, Grant]] = field(default_factory=dict)
     ended: dict[str, float] = field(default_factory=dict)
-    _loaded: dict[str, str] = field(default_factory=dict)
     _ends: list[tuple[float, str, float, str]] = field(default_factory=list)
     _jobs: dict[str, Ticket] = field(default_factory=dict)
+    loaded: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loaded = {name: view.loaded for name, view in self.scheduler.backends.items()}
 
     def arrive(self, *tickets: Ticket) -> None:
         self._jobs.update({ticket.job_id: ticket for ticket in tickets})
@@ -54,10 +57,10 @@ class Play:
             assert grant.backend in ticket.runnable_on
             assert all(grant.backend != backend for _, backend, _, _ in self._ends), "above its one slot"
             assert grant.job_id not in self.started, "granted twice"
-            before = self._loaded.get(grant.backend, "")
+            before = self.loaded[grant.backend]
             assert grant.swaps == (ticket.checkpoint not in ("", before))
             elapsed_s = ticket.work * SECONDS_PER_WORK * self.slow.get(grant.backend, 1.0) + SWAP_S * grant.swaps
-            self._loaded[grant.backend] = ticket.checkpoint or before
+            self.loaded[grant.backend] = ticket.checkpoint or before
             self.started[grant.job_id] = (self.now, grant)
             heapq.heappush(self._ends, (self.now + elapsed_s, grant.backend, elapsed_s, grant.job_id))
 
