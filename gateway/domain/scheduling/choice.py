@@ -16,8 +16,6 @@ from gateway.domain.scheduling.waiting import Group, Lane, WaitingRoom
 from gateway.domain.speeds import Speeds
 
 _SLOWER = 1.25
-LIGHT=True
-WCAP=0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +76,12 @@ class Decision:
     # --- who may go, and how much it counts ---------------------------------------------------------
 
     def _share(self, tenant: str) -> float:
-        """(3) 1.0 for a tenant in credit, falling towards 0 the further it is ahead; 0.0 for one at its cap."""
+        """(3) 1.0 for a tenant in credit that asks for little, less if it is ahead or floods; 0.0 at its cap."""
         ahead_s = self._standing.get(tenant)
         if ahead_s is None:
             return 0.0
-        if WCAP: ahead_s=max(ahead_s, WCAP*self._state.room.tenants[tenant].cost_s)
-        return self._policy.slack_s / max(self._policy.slack_s, ahead_s)
+        waiting_s = self._policy.backlog_weight * self._state.room.tenants[tenant].cost_s
+        return self._policy.slack_s / max(self._policy.slack_s, ahead_s, waiting_s)
 
     def _eligible(self, groups: Iterable[Group], backend: str) -> list[Lane]:
         return [
@@ -124,12 +122,11 @@ class Decision:
     # --- without a swap -----------------------------------------------------------------------------
 
     def _local(self, backend: str, lanes: Sequence[Lane]) -> Grant:
-        """Tenants in credit first (3); of their jobs the overdue by age (6), then short before long (4)."""
+        """In credit first, of those who has little waiting (3); the overdue by age (6), then short before long (4)."""
         limit_s = self._limit_s(lanes)
         in_credit = [lane for lane in lanes if self._standing[lane.tenant] <= limit_s]
         tenants, slack_s = self._state.room.tenants, self._policy.slack_s
-        modest = [lane for lane in in_credit if tenants[lane.tenant].cost_s <= slack_s] if LIGHT else []
-        in_credit = modest or in_credit
+        in_credit = [lane for lane in in_credit if tenants[lane.tenant].cost_s <= slack_s] or in_credit
         overdue = [lane for lane in in_credit if lane.due_at <= self._now]
         if overdue:
             oldest = min(overdue, key=lambda lane: lane.due_at)

@@ -10,9 +10,10 @@ The rules:
 (2) A tenant never runs more jobs at once than its cap.
 (3) Fairness. Each tenant has an account in GPU-seconds / weight, charged by estimate at the grant and corrected by the
     measured time, beside a level that rises by everyone's fair part (`accounts`). Tenants in credit (at most `slack_s`
-    above the level) go before others on every backend, and what the others want counts the less the further they are
-    above it. A tenant that is behind another by more than one job and one swap per backend of the pool, and has that
-    much waiting, gets a swap even if locality says no.
+    above the level) go before others on every backend, and among them those with little waiting before those with
+    much. What a tenant wants counts the less the further it is above the level and the more it has waiting. A tenant
+    behind another by about a job and half a swap for each other tenant, with that much waiting, gets a swap even if
+    locality says no.
 (4) Locality. Of the jobs that need no swap and whose tenants are in credit, short ones go before long ones, each the
     earlier the older it is.
 (5) Swaps. A checkpoint is wanted by the summed ages of its waiting jobs. A backend with nothing to do without a swap

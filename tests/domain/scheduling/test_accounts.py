@@ -1,6 +1,6 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import approx
 
 from gateway.domain.scheduling.accounts import Accounts
 
@@ -10,7 +10,7 @@ def test_with_two_active_tenants_who_is_served_is_above_the_level_by_what_the_ot
     accounts.entered("a", 1.0)
     accounts.entered("b", 1.0)
     accounts.charge("a", 10.0, 1.0)
-    assert (accounts.above_level("a"), accounts.above_level("b")) == (approx(5.0), approx(-5.0))
+    assert (accounts.above_level("a"), accounts.above_level("b")) == (pytest.approx(5.0), pytest.approx(-5.0))
 
 
 def test_service_in_the_ratio_of_the_weights_leaves_both_at_the_level():
@@ -19,7 +19,7 @@ def test_service_in_the_ratio_of_the_weights_leaves_both_at_the_level():
     accounts.entered("b", 1.0)
     accounts.charge("a", 30.0, 3.0)
     accounts.charge("b", 10.0, 1.0)
-    assert (accounts.above_level("a"), accounts.above_level("b")) == (approx(0.0), approx(0.0))
+    assert (accounts.above_level("a"), accounts.above_level("b")) == (pytest.approx(0.0), pytest.approx(0.0))
 
 
 def test_idleness_cannot_be_saved_up():
@@ -39,7 +39,7 @@ def test_leaving_and_coming_back_does_not_clear_what_was_had():
     accounts.charge("a", 40.0, 1.0)
     accounts.ended("a")
     accounts.entered("a", 1.0)
-    assert accounts.above_level("a") == approx(20.0)
+    assert accounts.above_level("a") == pytest.approx(20.0)
 
 
 def test_no_more_than_the_debt_is_held_against_anyone():
@@ -47,7 +47,7 @@ def test_no_more_than_the_debt_is_held_against_anyone():
     for tenant in ("a", "b", "c"):
         accounts.entered(tenant, 1.0)
     accounts.charge("a", 100_000.0, 1.0)
-    assert accounts.above_level("a") == approx(100.0)
+    assert accounts.above_level("a") == pytest.approx(100.0)
 
 
 def test_a_correction_takes_back_what_was_estimated_too_high():
@@ -56,7 +56,7 @@ def test_a_correction_takes_back_what_was_estimated_too_high():
     accounts.entered("b", 1.0)
     accounts.charge("a", 10.0, 1.0)
     accounts.charge("a", -10.0, 1.0)
-    assert accounts.above_level("a") == approx(0.0)
+    assert accounts.above_level("a") == pytest.approx(0.0)
 
 
 def test_a_tenant_is_active_until_its_last_job_ended():
@@ -76,8 +76,8 @@ def test_what_is_dumped_gives_the_same_standing_to_the_next_process():
     accounts.entered("b", 2.0)
     accounts.charge("a", 10.0, 1.0)
     again = Accounts(100.0, accounts.dump())
-    assert again.above_level("a") == approx(accounts.above_level("a"))
-    assert again.above_level("b") == approx(accounts.above_level("b"))
+    assert again.above_level("a") == pytest.approx(accounts.above_level("a"))
+    assert again.above_level("b") == pytest.approx(accounts.above_level("b"))
 
 
 def test_a_copy_changes_on_its_own():
@@ -97,4 +97,4 @@ def test_among_tenants_who_never_leave_the_weighted_standings_always_cancel_out(
         accounts.entered(tenant, weight)
     for tenant, gpu_s in charges:
         accounts.charge(tenant, gpu_s, weights[tenant])
-    assert sum(accounts.above_level(t) * w for t, w in weights.items()) == approx(0.0, abs=1e-6)
+    assert sum(accounts.above_level(t) * w for t, w in weights.items()) == pytest.approx(0.0, abs=1e-6)

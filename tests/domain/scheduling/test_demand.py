@@ -1,4 +1,4 @@
-from pytest import approx
+import pytest
 
 from gateway.domain.scheduling.demand import AskedFor
 
@@ -7,7 +7,7 @@ def test_a_steady_stream_is_seen_at_its_rate():
     asked = AskedFor(memory_s=100.0)
     for second in range(1000):
         asked.asked("A", float(second))
-    assert asked.rate("A", 999.0) == approx(1.0, rel=0.02)
+    assert asked.rate("A", 999.0) == pytest.approx(1.0, rel=0.02)
 
 
 def test_what_nobody_asks_for_any_more_fades_and_what_nobody_ever_asked_for_is_zero():

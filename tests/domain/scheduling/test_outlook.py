@@ -1,6 +1,6 @@
 import statistics
 
-from pytest import approx
+import pytest
 
 from gateway.domain.scheduling import Estimate, Refusal, Running, estimates, explain
 from tests.domain.scheduling.builders import Play, a_backend, a_job, a_scheduler
@@ -10,7 +10,7 @@ def test_jobs_behind_one_running_job_are_estimated_in_the_order_they_will_go():
     scheduler = a_scheduler(a_backend("b1", "A"))
     scheduler.arrived([a_job("0"), a_job("1", work=20.0), a_job("2", work=40.0)], 0.0)
     found = estimates(scheduler, 2.0)
-    assert found == {"1": Estimate(1, approx(3.0)), "2": Estimate(2, approx(8.0))}
+    assert found == {"1": Estimate(1, pytest.approx(3.0)), "2": Estimate(2, pytest.approx(8.0))}
 
 
 def test_a_job_for_another_backend_does_not_count_as_ahead():
@@ -18,7 +18,7 @@ def test_a_job_for_another_backend_does_not_count_as_ahead():
     scheduler = a_scheduler(*busy)
     scheduler.arrived([a_job(f"1-{n}", on="b1") for n in range(5)], 0.0)
     scheduler.arrived([a_job("2", on="b2")], 0.0)
-    assert estimates(scheduler, 0.0)["2"] == Estimate(1, approx(10.0))
+    assert estimates(scheduler, 0.0)["2"] == Estimate(1, pytest.approx(10.0))
 
 
 def test_a_swap_that_comes_before_is_part_of_the_wait():
@@ -26,7 +26,7 @@ def test_a_swap_that_comes_before_is_part_of_the_wait():
     scheduler.arrived([a_job("0")], 0.0)
     scheduler.arrived([a_job("b1", "B"), a_job("b2", "B")], 0.0)
     waits = sorted(estimate.wait_s for estimate in estimates(scheduler, 0.0).values())
-    assert waits == [approx(5.0), approx(5.0 + 12.0 + 5.0)]
+    assert waits == [pytest.approx(5.0), pytest.approx(5.0 + 12.0 + 5.0)]
 
 
 def test_nobody_waits_means_nothing_to_estimate_and_batch_jobs_are_not_promised_anything():
@@ -38,7 +38,7 @@ def test_nobody_waits_means_nothing_to_estimate_and_batch_jobs_are_not_promised_
 def test_jobs_no_backend_can_take_now_are_still_given_a_position_and_a_wait():
     scheduler = a_scheduler(a_backend("b1", "A", usable=False))
     scheduler.arrived([a_job("1", on="b1"), a_job("2", on="b1", arrived_at=1.0)], 1.0)
-    assert [e.wait_s for e in estimates(scheduler, 1.0).values()] == [approx(0.0), approx(5.0)]
+    assert [e.wait_s for e in estimates(scheduler, 1.0).values()] == [pytest.approx(0.0), pytest.approx(5.0)]
 
 
 def test_what_the_rehearsal_does_not_reach_comes_after_what_it_does():
@@ -47,7 +47,7 @@ def test_what_the_rehearsal_does_not_reach_comes_after_what_it_does():
     found = estimates(scheduler, 3.0, most_steps=5)
     reached = sorted(e.wait_s for e in found.values())
     assert len(found) == 29
-    assert reached[-1] == approx(29 * 5.0, rel=0.25)
+    assert reached[-1] == pytest.approx(29 * 5.0, rel=0.25)
 
 
 def test_estimating_changes_nothing():
@@ -86,7 +86,12 @@ def test_an_explanation_says_for_every_backend_what_speaks_against_it():
         ("kept", Refusal.UPKEEP),
         ("without", Refusal.UNABLE),
     )
-    assert (found.loaded_on, found.waited_s, found.is_overdue, found.above_share_s) == (("able", "kept"), 40.0, False, 0.0)
+    assert (found.loaded_on, found.waited_s, found.is_overdue, found.above_share_s) == (
+        ("able", "kept"),
+        40.0,
+        False,
+        0.0,
+    )
 
 
 def test_an_explanation_tells_a_cap_from_a_swap_not_worth_it_and_from_a_batch_job():

@@ -1,7 +1,7 @@
 import math
 from dataclasses import replace
 
-from pytest import approx
+import pytest
 
 from gateway.domain.scheduling import BackendView, Running
 from gateway.domain.scheduling.pool import Pool
@@ -61,7 +61,7 @@ def test_a_backend_that_is_removed_leaves_nothing_behind():
 
 def test_what_remains_is_the_swap_and_the_generation_less_the_time_gone():
     pool = a_pool(a_backend("b1", "A", running=a_run(swaps=True)), a_backend("b2"))
-    assert pool.remaining_s("b1", 3.0) == approx(12.0 + 5.0 - 3.0)
+    assert pool.remaining_s("b1", 3.0) == pytest.approx(12.0 + 5.0 - 3.0)
     assert (pool.remaining_s("b1", 100.0), pool.remaining_s("b2", 0.0)) == (0.0, 0.0)
     assert (pool.is_loading("b1", 11.0), pool.is_loading("b1", 13.0)) == (True, False)
     assert not a_pool(a_backend("b1", "A", running=a_run())).is_loading("b1", 1.0)
@@ -69,14 +69,14 @@ def test_what_remains_is_the_swap_and_the_generation_less_the_time_gone():
 
 def test_an_upscale_is_expected_to_take_its_own_time():
     pool = a_pool(a_backend("b1"))
-    assert pool.expected_s("b1", a_run(upscaler="Lanczos", output_megapixels=4.0)) == approx(0.2)
+    assert pool.expected_s("b1", a_run(upscaler="Lanczos", output_megapixels=4.0)) == pytest.approx(0.2)
 
 
 def test_residence_counts_from_the_load_and_is_endless_for_what_was_there_before_us():
     pool = a_pool(a_backend("b1", "A"))
     assert pool.swap_times_stayed("b1", 50.0) == math.inf
     pool.put(a_backend("b1", "B"), 60.0)
-    assert pool.swap_times_stayed("b1", 120.0) == approx(5.0)
+    assert pool.swap_times_stayed("b1", 120.0) == pytest.approx(5.0)
 
 
 def test_a_copy_of_the_pool_changes_on_its_own():

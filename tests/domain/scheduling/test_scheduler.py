@@ -1,9 +1,9 @@
 import json
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pytest import approx
 
 from gateway.domain.scheduling import DEFAULT_AGE_BOUND_S, Ending, Grant, Policy, Rule, Running, Scheduler
 from tests.domain.scheduling.builders import SWAP_S, Play, a_backend, a_job, a_scheduler
@@ -34,7 +34,7 @@ def test_a_grant_that_was_not_carried_out_is_taken_back_with_its_charge_and_trie
     assert scheduler.account_s("t") > 0
     grants = scheduler.arrived([a_job("1")], 1.0)
     assert grants == [Grant("1", "b1")]
-    assert scheduler.account_s("t") == approx(2.5)  # charged once: 5 s, half of them its own share
+    assert scheduler.account_s("t") == pytest.approx(2.5)  # charged once: 5 s, half of them its own share
 
 
 def test_a_running_job_that_nobody_granted_here_holds_its_backend_and_counts_for_its_tenant():
@@ -61,24 +61,24 @@ def test_a_removed_backend_takes_no_more_jobs_and_its_tenant_is_idle_again():
 def test_the_estimate_charged_at_the_grant_is_corrected_by_the_measured_time():
     scheduler = a_scheduler(a_backend("b1", "A"))
     scheduler.arrived([a_job("0", tenant="u", on="b9"), a_job("1", work=20.0)], 0.0)
-    assert scheduler.account_s("t") == approx(2.5)
+    assert scheduler.account_s("t") == pytest.approx(2.5)
     scheduler.arrived([a_job("2", on="b9")], 1.0)
     scheduler.finished("b1", 9.0, 9.0)
-    assert scheduler.account_s("t") == approx(4.5)
+    assert scheduler.account_s("t") == pytest.approx(4.5)
 
 
 def test_a_job_that_failed_by_the_backends_fault_costs_its_tenant_nothing_and_teaches_nothing():
     scheduler = a_scheduler(a_backend("b1", "A"))
     scheduler.arrived([a_job("0", tenant="u", on="b9"), a_job("1"), a_job("2", on="b9")], 0.0)
     scheduler.finished("b1", 0.1, 0.1, Ending.FAILED)
-    assert (scheduler.account_s("t"), scheduler.speeds.dump()) == (approx(0.0), [])
+    assert (scheduler.account_s("t"), scheduler.speeds.dump()) == (pytest.approx(0.0), [])
 
 
 def test_a_job_its_caller_stopped_is_charged_for_what_it_ran_and_teaches_nothing():
     scheduler = a_scheduler(a_backend("b1", "A"))
     scheduler.arrived([a_job("0", tenant="u", on="b9"), a_job("1"), a_job("2", on="b9")], 0.0)
     scheduler.finished("b1", 2.0, 2.0, Ending.STOPPED)
-    assert (scheduler.account_s("t"), scheduler.speeds.dump()) == (approx(1.0), [])
+    assert (scheduler.account_s("t"), scheduler.speeds.dump()) == (pytest.approx(1.0), [])
 
 
 def test_speeds_swaps_and_upscales_are_learned_from_finished_jobs():
@@ -89,8 +89,8 @@ def test_speeds_swaps_and_upscales_are_learned_from_finished_jobs():
     scheduler.arrived([a_job("3", "", work=0.0, upscaler="Lanczos", output_megapixels=2.0)], 30.0)
     scheduler.finished("b1", 5.0, 35.0)
     scheduler.finished("b1", 1.0, 36.0)
-    assert scheduler.speeds.generation.rate("b1", "A") == approx(0.5)
-    assert scheduler.speeds.upscale.rate("b1", "Lanczos") == approx(0.5)
+    assert scheduler.speeds.generation.rate("b1", "A") == pytest.approx(0.5)
+    assert scheduler.speeds.upscale.rate("b1", "Lanczos") == pytest.approx(0.5)
     assert scheduler.speeds.swap.rate("b1", "A") > SWAP_S
 
 
@@ -114,7 +114,7 @@ def test_a_new_process_goes_on_from_the_dump_as_if_nothing_had_happened():
     second.backend_changed(first.backends.values(), 9.0)
     second.arrived(first.waiting, 9.0)
 
-    assert second.account_s("x") == approx(first.account_s("x"))
+    assert second.account_s("x") == pytest.approx(first.account_s("x"))
     assert second.dump()["speeds"] == first.dump()["speeds"]
     assert second.finished("b1", 9.0, 18.0) == first.finished("b1", 9.0, 18.0) != []
 
@@ -180,7 +180,7 @@ def assert_nothing_idles_without_a_reason(play: Play) -> None:
                 assert any(level(copy) * 1.25 < level(name) for copy in copies)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JOBS)
 def test_every_job_runs_exactly_once_on_an_able_backend_one_at_a_time_and_no_tenant_passes_its_cap(jobs):
     play = played(jobs)  # carrying out asserts: able, one job a backend, never twice, swaps as told
@@ -194,7 +194,7 @@ def test_every_job_runs_exactly_once_on_an_able_backend_one_at_a_time_and_no_ten
             assert running <= cap
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JOBS)
 def test_nobody_waits_longer_than_the_bound_the_work_before_it_and_its_swaps(jobs):
     bound_s = 100.0
@@ -205,7 +205,7 @@ def test_nobody_waits_longer_than_the_bound_the_work_before_it_and_its_swaps(job
     assert max(play.waits(), default=0.0) <= bound_s + work_s + swaps_s + residence_s
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JOBS, st.integers(0, 39))
 def test_withdrawn_jobs_leave_no_trace(jobs, keep):
     play = Play(a_scheduler(a_backend("b1", running=Running("", "", "", 0.0))))

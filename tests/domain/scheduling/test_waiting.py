@@ -1,6 +1,6 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import approx
 
 from gateway.domain.scheduling.waiting import Lane, WaitingRoom
 from tests.domain.scheduling.builders import a_job
@@ -25,7 +25,7 @@ def test_a_long_job_goes_before_a_shorter_one_when_it_is_much_older():
 @given(st.lists(st.tuples(st.floats(0.1, 200.0), st.floats(0.0, 1000.0)), min_size=1, max_size=40))
 def test_the_early_stop_finds_the_same_rank_as_looking_at_every_job(jobs):
     rank, _ = a_lane(*jobs).first(1000.0, 300.0)
-    assert rank == approx(min(cost_s / (300.0 + 1000.0 - arrived_at) for cost_s, arrived_at in jobs))
+    assert rank == pytest.approx(min(cost_s / (300.0 + 1000.0 - arrived_at) for cost_s, arrived_at in jobs))
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 200.0), st.floats(0.0, 1000.0)), min_size=1, max_size=20), st.data())
@@ -35,8 +35,8 @@ def test_the_sums_of_a_lane_are_those_of_the_jobs_in_it(jobs, data):
     for number in gone:
         lane.remove(a_job(str(number), arrived_at=jobs[number][1]), jobs[number][0])
     left = [job for number, job in enumerate(jobs) if number not in gone]
-    assert lane.cost_s == approx(sum(cost_s for cost_s, _ in left), abs=1e-6)
-    assert lane.age_s(1000.0, 5.0) == approx(sum(1005.0 - arrived_at for _, arrived_at in left), abs=1e-6)
+    assert lane.cost_s == pytest.approx(sum(cost_s for cost_s, _ in left), abs=1e-6)
+    assert lane.age_s(1000.0, 5.0) == pytest.approx(sum(1005.0 - arrived_at for _, arrived_at in left), abs=1e-6)
     assert lane.due_at == min(arrived_at for _, arrived_at in left) + 900.0
 
 
