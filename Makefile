@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run check test format lock clean
+.PHONY: help setup setup-dev run check test format lock clean bench-placement
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -38,6 +38,9 @@ check: setup-dev  ## style, types, architecture and house rules
 
 test: setup-dev  ## every test, against a real Valkey process
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)
+
+bench-placement: setup  ## the scheduler on simulated pools: the tables of docs/benchmarks.md
+	$(BIN)/python -m bench.placement
 
 format: setup-dev  ## put the code into its one format
 	$(BIN)/ruff check --fix gateway tests bench

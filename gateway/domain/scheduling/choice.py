@@ -51,6 +51,9 @@ class Decision:
         self._state, self._now = state, now
         self._policy = state.policy
         self._standing = _standing(state)
+        # A tenant that holds several backends at once gets ahead and behind by several jobs at once.
+        self._slack_s = state.policy.slack_s * max(1.0, state.pool.usable / max(1, state.accounts.active))
+        self._shares_of = self._shares()
 
     def grant(self) -> Grant | None:
         """The next grant by the rules, or None when nothing should start now."""
@@ -75,13 +78,20 @@ class Decision:
 
     # --- who may go, and how much it counts ---------------------------------------------------------
 
+    def _shares(self) -> dict[str, float]:
+        """(3) How much each tenant's jobs count: the less the further it is ahead or the more it has waiting.
+
+        1.0 for whoever is hindered least, so that a tenant alone is not held back from what nobody else wants.
+        """
+        slack_s, weight = self._slack_s, self._policy.backlog_weight
+        demand = self._state.room.tenants
+        shares = {t: slack_s / max(slack_s, s, weight * demand[t].cost_s) for t, s in self._standing.items()}
+        most = max(shares.values(), default=1.0)
+        return {tenant: share / most for tenant, share in shares.items()}
+
     def _share(self, tenant: str) -> float:
-        """(3) 1.0 for a tenant in credit that asks for little, less if it is ahead or floods; 0.0 at its cap."""
-        ahead_s = self._standing.get(tenant)
-        if ahead_s is None:
-            return 0.0
-        waiting_s = self._policy.backlog_weight * self._state.room.tenants[tenant].cost_s
-        return self._policy.slack_s / max(self._policy.slack_s, ahead_s, waiting_s)
+        """The tenant's share; 0.0 when it is at its cap (2)."""
+        return self._shares_of.get(tenant, 0.0)
 
     def _eligible(self, groups: Iterable[Group], backend: str) -> list[Lane]:
         return [
@@ -125,7 +135,7 @@ class Decision:
         """In credit first, of those who has little waiting (3); the overdue by age (6), then short before long (4)."""
         limit_s = self._limit_s(lanes)
         in_credit = [lane for lane in lanes if self._standing[lane.tenant] <= limit_s]
-        tenants, slack_s = self._state.room.tenants, self._policy.slack_s
+        tenants, slack_s = self._state.room.tenants, self._slack_s
         in_credit = [lane for lane in in_credit if tenants[lane.tenant].cost_s <= slack_s] or in_credit
         overdue = [lane for lane in in_credit if lane.due_at <= self._now]
         if overdue:
@@ -140,7 +150,7 @@ class Decision:
         The slack above the level, or above the least served here if that is more. Above one that has more waiting than
         the slack, and so would never catch up, about a job for each other tenant: two who never stop share exactly.
         """
-        room, slack_s = self._state.room, self._policy.slack_s
+        room, slack_s = self._state.room, self._slack_s
         tight_s = self._policy.tight_jobs * room.mean_cost_s * max(1, self._state.accounts.active - 1)
         limit_s = max(0.0, min(self._standing[lane.tenant] for lane in lanes)) + slack_s
         for lane in lanes:
@@ -222,7 +232,8 @@ class Decision:
         if not checkpoint:
             return 0.0
         copies = len(list(self._state.pool.copies(checkpoint)))
-        return self._policy.regret_s * self._state.asked_for.rate(checkpoint, self._now) / max(1, copies)
+        regret_s = self._policy.regret_swaps * self._state.speeds.swap.rate(backend, checkpoint)
+        return regret_s * self._state.asked_for.rate(checkpoint, self._now) / max(1, copies)
 
     def _load(self, backend: str, item: _Wanted, rule: Rule) -> Grant | None:
         lanes = self._eligible(item.groups, backend)
@@ -258,7 +269,7 @@ class Decision:
         ahead_s = min(self._standing[lane.tenant] for lane in lanes)
         held = max(1, min(state.pool.usable, state.accounts.active - 1))
         limit_s = (self._policy.behind_swaps * state.speeds.swap.level(backend) + state.room.mean_cost_s) * held
-        enough_s = max(limit_s, self._policy.slack_s)
+        enough_s = max(limit_s, self._slack_s)
         behind = {
             tenant
             for tenant, standing_s in self._standing.items()

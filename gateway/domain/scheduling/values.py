@@ -112,8 +112,8 @@ class Policy:
     """A checkpoint with work left is evicted for one that is wanted so many times more."""
     residence_swaps: float = 14.0
     """... but not before it has stayed for so many swap times, so that overload cannot become swapping."""
-    regret_s: float = 600.0
-    """Evicting a checkpoint that is asked for r times a second costs regret_s x r of want."""
+    regret_swaps: float = 50.0
+    """Evicting a checkpoint that is asked for r times a second costs regret_swaps x its swap time x r of want."""
     demand_memory_s: float = 600.0
     """How far back the demand for a checkpoint is remembered."""
     slack_s: float = 40.0

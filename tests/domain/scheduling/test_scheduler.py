@@ -219,7 +219,7 @@ def test_withdrawn_jobs_leave_no_trace(jobs, keep):
 
 
 def test_a_swap_not_yet_worth_it_becomes_so_with_age():
-    scheduler = a_scheduler(a_backend("b1"), policy=Policy(regret_s=3000.0))
+    scheduler = a_scheduler(a_backend("b1"), policy=Policy(regret_swaps=250.0))
     now = 0.0
     for n in range(60):  # A is asked for every 6 s
         scheduler.arrived([a_job(f"a{n}", "A", arrived_at=now)], now)
