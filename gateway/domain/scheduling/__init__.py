@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.domain.scheduling.outlook import estimates, explain
+from gateway.domain.scheduling.outlook import estimate, estimates, explain
 from gateway.domain.scheduling.scheduler import TICK_S, Ending, Scheduler
 from gateway.domain.scheduling.values import (
     DEFAULT_AGE_BOUND_S,
@@ -31,6 +31,7 @@ __all__ = [
     "Running",
     "Scheduler",
     "Ticket",
+    "estimate",
     "estimates",
     "explain",
 ]

@@ -44,6 +44,11 @@ def estimates(scheduler: Scheduler, now: float, most_steps: int = MOST_STEPS) ->
     }
 
 
+def estimate(scheduler: Scheduler, job_id: str, now: float) -> Estimate | None:
+    """The estimate of one job, None when it does not wait; as costly as all of them, so prefer `estimates`."""
+    return estimates(scheduler, now).get(job_id)
+
+
 def explain(scheduler: Scheduler, job_id: str, now: float) -> Explanation | None:
     """Why a job waits: for each backend what speaks against it now; None when the job does not wait."""
     state = scheduler.state

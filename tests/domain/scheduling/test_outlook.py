@@ -2,7 +2,7 @@ import statistics
 
 import pytest
 
-from gateway.domain.scheduling import Estimate, Refusal, Running, estimates, explain
+from gateway.domain.scheduling import Estimate, Refusal, Running, estimate, estimates, explain
 from tests.domain.scheduling.builders import Play, a_backend, a_job, a_scheduler
 
 
@@ -11,6 +11,7 @@ def test_jobs_behind_one_running_job_are_estimated_in_the_order_they_will_go():
     scheduler.arrived([a_job("0"), a_job("1", work=20.0), a_job("2", work=40.0)], 0.0)
     found = estimates(scheduler, 2.0)
     assert found == {"1": Estimate(1, pytest.approx(3.0)), "2": Estimate(2, pytest.approx(8.0))}
+    assert (estimate(scheduler, "2", 2.0), estimate(scheduler, "0", 2.0)) == (found["2"], None)
 
 
 def test_a_job_for_another_backend_does_not_count_as_ahead():
@@ -50,7 +51,7 @@ def test_what_the_rehearsal_does_not_reach_comes_after_what_it_does():
     assert reached[-1] == pytest.approx(29 * 5.0, rel=0.25)
 
 
-def test_estimating_changes_nothing():
+def test_estimating_changes_nothing_of_the_queue():
     scheduler = a_scheduler(a_backend("b1", "A"))
     scheduler.arrived([a_job(str(n)) for n in range(5)], 0.0)
     before = (scheduler.waiting, dict(scheduler.backends), scheduler.dump())
