@@ -57,8 +57,6 @@ class Decision:
 
     def grant(self) -> Grant | None:
         """The next grant by the rules, or None when nothing should start now."""
-        if not self._state.pool.has_free or not len(self._state.room):
-            return None
         free = self._state.pool.free()
         ready: list[tuple[str, list[Lane]]] = []
         idle: list[str] = []

@@ -171,16 +171,20 @@ class Scheduler:
     def tick(self, now: float) -> list[Grant]:
         """All grants possible now; each is taken as carried out until an event says otherwise."""
         grants: list[Grant] = []
-        while (grant := Decision(self._state, now).grant()) is not None:
+        while self._could_grant and (grant := Decision(self._state, now).grant()) is not None:
             grants.append(grant)
             self._carry_out(grant, now)
         return grants
 
     def wake_at(self, now: float) -> float | None:
         """When to call `tick` although nothing happened; None while only an event can change anything."""
-        return now + TICK_S if self._state.pool.has_free and len(self._state.room) else None
+        return now + TICK_S if self._could_grant else None
 
     # --- what changes -------------------------------------------------------------------------------
+
+    @property
+    def _could_grant(self) -> bool:
+        return self._state.pool.has_free and len(self._state.room) > 0
 
     def _accounts(self, *, is_batch: bool) -> Accounts:
         return self._state.batch_accounts if is_batch else self._state.accounts
