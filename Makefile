@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run check test test-hostile bench format lock clean
+.PHONY: help setup setup-dev run check test test-hostile bench bench-placement format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -41,6 +41,9 @@ test: setup-dev  ## every test, against a real Valkey process
 
 test-hostile: setup-dev  ## ten thousand hostile bodies against a whole gateway (about two minutes)
 	$(BIN)/python -m pytest -q tests/e2e/test_hostile_bodies.py --bodies 10000
+
+bench-placement: setup  ## the scheduler on simulated pools: the tables of docs/benchmarks.md
+	$(BIN)/python -m bench.placement
 
 format: setup-dev  ## put the code into its one format
 	$(BIN)/ruff check --fix gateway tests bench

@@ -16,6 +16,7 @@ from gateway.cli import backend, db, key, plan, tenant, usage
 from gateway.cli.demo import demo
 from gateway.cli.serve import serve
 from gateway.cli.sim_backend import sim_backend
+from gateway.cli.simulate import make_trace, simulate
 from gateway.launcher.embedded import ValkeyNotStarted
 from gateway.launcher.listening import PortUnavailable
 from gateway.settings import SettingsError
@@ -34,6 +35,8 @@ def build() -> typer.Typer:
     commands.command()(serve)
     commands.command()(demo)
     commands.command()(sim_backend)
+    commands.command()(simulate)
+    commands.command()(make_trace)
     for name, group in {
         "tenant": tenant,
         "plan": plan,

@@ -14,11 +14,13 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.domain.backends import BackendState
-from gateway.domain.scheduling import BackendView, Running, Scheduler, Ticket
+from gateway.domain.scheduling import BackendView, Ending, Grant, Running, Scheduler, Ticket
 from gateway.flow.ids import new_id
 from gateway.ports import PoolChanges, PoolStore, SlotView, WaitingJob
 
 IDLE_S = 1.0
+REMEMBER_EVERY_S = 10.0
+UPKEEP = "upkeep-"
 RECOVERING = "!"
 
 
@@ -31,6 +33,7 @@ class Dispatcher:
         self._tickets: dict[str, Ticket] = {}
         self._put_back: list[Ticket] = []
         self._changes: PoolChanges | None = None
+        self._remembered_at = 0.0
 
     @property
     def is_leading(self) -> bool:
@@ -59,41 +62,76 @@ class Dispatcher:
         if changes is None:
             self._stand_by()
             return False
-        grants = self._decide(changes)
+        if self._scheduler is None or changes.is_all:
+            self._stand_by()
+            self._scheduler = scheduler_with(await self._pool.memory())
+        grants = self._decide(self._scheduler, changes)
+        await self._remember(self._scheduler, changes.at)
         if not grants:
             return False
-        results = await self._pool.grant(new_id(), grants)
+        return await self._carry_out(self._scheduler, grants, changes.at)
+
+    async def _carry_out(self, scheduler: Scheduler, grants: list[Grant], now: float) -> bool:
+        results = await self._pool.grant(new_id(), [(grant.job_id, grant.backend) for grant in grants])
         if "deposed" in results:
             self._stand_by()
             return False
-        for (job, _), result in zip(grants, results, strict=True):
-            if result in ("granted", "gone"):
-                self._tickets.pop(job, None)
-            elif job in self._tickets:  # the script saw more than this view: the ticket waits on, the next poll tells
-                self._put_back.append(self._tickets[job])
+        for grant, result in zip(grants, results, strict=True):
+            ticket = self._tickets.pop(grant.job_id, None)
+            if result == "gone":  # it left before its grant: nothing ran there
+                scheduler.finished(grant.backend, 0.0, now, Ending.FAILED)
+            elif result != "granted" and ticket is not None:  # the script saw more than this view: the next poll tells
+                self._put_back.append(ticket)
         return True
 
-    def _decide(self, changes: PoolChanges) -> list[tuple[str, str]]:
-        if self._scheduler is None or changes.is_all:
-            self._stand_by()
-            self._scheduler = Scheduler()
+    def _decide(self, scheduler: Scheduler, changes: PoolChanges) -> list[Grant]:
         before, self._changes = self._changes, changes
         if before is not None:
-            self._scheduler.backend_removed(before.states.keys() - changes.states.keys())
+            scheduler.backend_removed(before.states.keys() - changes.states.keys())
         arrived = [*self._put_back, *(ticket_of(job) for job in changes.arrived)]
         self._put_back = []
         self._tickets.update({ticket.job_id: ticket for ticket in arrived})
         for job_id in changes.left:
             self._tickets.pop(job_id, None)
-        grants = [
-            *self._scheduler.left(changes.left, changes.at),
-            *self._scheduler.backend_changed(views_of(changes), changes.at),
-            *self._scheduler.arrived((ticket for ticket in arrived if ticket.job_id in self._tickets), changes.at),
-        ]
-        return [(grant.job_id, grant.backend) for grant in grants]
+        grants = scheduler.left(changes.left, changes.at)
+        grants += self._ended(scheduler, changes)
+        grants += scheduler.backend_changed(views_of(changes, scheduler.backends), changes.at)
+        grants += scheduler.arrived([t for t in arrived if t.job_id in self._tickets], changes.at)
+        return grants
+
+    def _ended(self, scheduler: Scheduler, changes: PoolChanges) -> list[Grant]:
+        """Tell of each job whose slot is free, or another's, by now.
+
+        A leave wakes the dispatcher only while somebody waits. When nobody does, the end may be seen a second late:
+        such a time is charged, but nothing is learned from it.
+        """
+        ending = Ending.DONE if scheduler.waiting else Ending.STOPPED
+        grants: list[Grant] = []
+        for view in list(scheduler.backends.values()):
+            slot = changes.slots.get(view.name)
+            if view.running is None or not view.running.job_id or (slot is not None and _is_of(slot, view.running)):
+                continue
+            # A slot that recovers says that the job's end was never seen.
+            how = Ending.STOPPED if slot is not None and slot.is_recovering else ending
+            grants += scheduler.finished(view.name, changes.at - view.running.started_at, changes.at, how)
+        return grants
+
+    async def _remember(self, scheduler: Scheduler, now: float) -> None:
+        """Keep accounts and learned speeds where the next leader, or the next start, finds them."""
+        if now - self._remembered_at >= REMEMBER_EVERY_S:
+            self._remembered_at = now
+            await self._pool.remember(msgspec.json.encode(scheduler.dump()))
 
     def _stand_by(self) -> None:
         self._scheduler, self._tickets, self._put_back, self._changes = None, {}, [], None
+
+
+def scheduler_with(memory: bytes) -> Scheduler:
+    """A scheduler that knows what an earlier one kept; nothing, or what cannot be read, is a fresh start."""
+    try:
+        return Scheduler(memory=msgspec.json.decode(memory) if memory else None)
+    except (msgspec.DecodeError, TypeError, ValueError, KeyError):
+        return Scheduler()
 
 
 def ticket_of(job: WaitingJob) -> Ticket:
@@ -113,26 +151,28 @@ def ticket_bytes(ticket: Ticket) -> bytes:
             "work": ticket.work,
             "tenant_cap": ticket.tenant_cap,
             "tenant_weight": ticket.tenant_weight,
+            "upscaler": ticket.upscaler,
+            "output_megapixels": ticket.output_megapixels,
         }
     )
 
 
-def views_of(changes: PoolChanges) -> list[BackendView]:
-    """Every backend as the scheduler sees it."""
-    return [
-        BackendView(
-            name=name,
-            loaded=changes.loaded.get(name, ""),
-            usable=state == BackendState.UP,
-            running=_running(changes.slots, changes.loaded, name),
-        )
-        for name, state in sorted(changes.states.items())
-    ]
+def views_of(changes: PoolChanges, known: Mapping[str, BackendView]) -> list[BackendView]:
+    """Every backend as the scheduler sees it; of a job that it granted itself it knows more than the slot says."""
+    views = []
+    for name, state in sorted(changes.states.items()):
+        slot, running = changes.slots.get(name), known[name].running if name in known else None
+        if slot is None or running is None or not _is_of(slot, running):
+            running = _running(slot, changes.loaded.get(name, "")) if slot is not None else None
+        views.append(BackendView(name, changes.loaded.get(name, ""), state == BackendState.UP, running))
+    return views
 
 
-def _running(slots: Mapping[str, SlotView], loaded: Mapping[str, str], name: str) -> Running | None:
-    slot = slots.get(name)
-    if slot is None:
-        return None
-    tenant = RECOVERING if slot.is_recovering else slot.tenant_id
-    return Running(slot.job_id, tenant, loaded.get(name, ""), slot.since)
+def _is_of(slot: SlotView, running: Running) -> bool:
+    return slot.job_id == running.job_id and not slot.is_recovering
+
+
+def _running(slot: SlotView, loaded: str) -> Running:
+    if slot.is_recovering or slot.job_id.startswith(UPKEEP):
+        return Running("", RECOVERING if slot.is_recovering else slot.tenant_id, loaded, slot.since)
+    return Running(slot.job_id, slot.tenant_id, loaded, slot.since)

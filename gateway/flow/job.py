@@ -235,6 +235,8 @@ class Job:
             work=self.shaped.price.megapixel_steps,
             tenant_cap=self.caller.plan.max_concurrency,
             tenant_weight=self.caller.plan.weight,
+            upscaler="" if self.shaped.model else str(self.shaped.fields.get("upscaler_1", "")),
+            output_megapixels=self.shaped.price.output_megapixels,
         )
 
 

@@ -77,3 +77,9 @@ class PoolStore(Protocol):
 
     async def resign(self) -> None:
         """Give the dispatcher's lease up, so that another process takes it at once."""
+
+    async def remember(self, memory: bytes) -> None:
+        """Keep what the scheduler must know over a change of leader: accounts, learned speeds, as JSON."""
+
+    async def memory(self) -> bytes:
+        """What was kept last, empty if nothing was."""

@@ -306,3 +306,10 @@ async def test_a_removed_backend_is_forgotten_once_its_job_has_left(world: World
     await p.jobs.leave(leaving(asked.job_id, is_abandoned=is_abandoned))
     await publish(p, removed=("a",))
     assert (await p.pool.poll(from_scratch=True)).slots == {}
+
+
+async def test_what_the_scheduler_remembers_is_there_for_the_next_leader(world: World):
+    assert await world.process("p").pool.memory() == b""
+    await world.process("p").pool.remember(b'{"accounts":{}}')
+    await world.process("p").pool.remember(b'{"accounts":{"t":1}}')
+    assert await world.process("q").pool.memory() == b'{"accounts":{"t":1}}'

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.jobs import Outcome
-from gateway.domain.scheduling import Ticket
-from gateway.flow.dispatch import RECOVERING, Dispatcher, ticket_bytes, ticket_of, views_of
+from gateway.domain.scheduling import BackendView, Running, Ticket
+from gateway.flow.dispatch import RECOVERING, Dispatcher, scheduler_with, ticket_bytes, ticket_of, views_of
 from gateway.ports import Entry, Leaving, PoolChanges, PoolNews, SlotView, WaitingJob
 from tests.flow.world import NOTHING_HELD, DistantJobs, LoopStore, now, running, until
 from tests.support.fake_backends import sdnext
@@ -196,10 +196,47 @@ async def test_a_removed_backend_gets_nothing_any_more():
 def test_a_recovering_slot_counts_for_no_tenant_and_is_not_free():
     slots = {"a": SlotView("a", "j", "t1", 1.0, True, "m"), "b": SlotView("b", "k", "t1", 1.0, False, "n")}
     changes = PoolChanges(5.0, True, (), (), slots, {"b": "red"}, {"a": "up", "b": "up", "c": "down"})
-    views = {view.name: view for view in views_of(changes)}
+    views = {view.name: view for view in views_of(changes, {})}
     assert {name: view.is_free for name, view in views.items()} == {"a": False, "b": False, "c": False}
     assert views["a"].running is not None
     assert (views["a"].running.tenant, views["b"].running.tenant, views["b"].loaded) == (RECOVERING, "t1", "red")
+
+
+def test_of_a_job_it_granted_itself_the_scheduler_knows_more_than_its_slot_says():
+    slots = {"a": SlotView("a", "j", "t1", 1.0, False, "m"), "b": SlotView("b", "other", "t1", 1.0, False, "n")}
+    changes = PoolChanges(5.0, False, (), (), slots, {"a": "red"}, {"a": "up", "b": "up"})
+    own = Running("j", "t1", "red", 1.0, work=7.0, charged_s=3.0)
+    known = {name: BackendView(name, "red", usable=True, running=own) for name in ("a", "b")}
+    views = {view.name: view.running for view in views_of(changes, known)}
+    assert views["a"] == own
+    assert views["b"] == Running("other", "t1", "", 1.0)
+
+
+async def test_what_a_tenant_has_used_and_how_fast_a_backend_is_outlive_the_leader():
+    store, (first, second) = await stores("a", processes=2)
+    dispatcher = Dispatcher(first)
+    await dispatcher.step()
+    for number in range(2):
+        await first.enter(entry(f"j{number}", store=store, backends=("a",), cap=1))
+    store.loaded["a"] = "red"
+    for _ in range(20):  # a leader looks every second, else it loses its lease
+        await dispatcher.step()
+        await asyncio.sleep(1)
+    await first.leave(leaving("j0"))
+    for _ in range(12):
+        await dispatcher.step()
+        await asyncio.sleep(1)
+    learned = dispatcher._scheduler.dump()
+    await first.resign()
+    successor = Dispatcher(second)
+    await successor.step()
+    assert ["generation", "a", "red"] in [row[:3] for row in learned["speeds"]]
+    assert successor._scheduler.dump() == learned
+
+
+@pytest.mark.parametrize("memory", [b"", b"nonsense", b"[]", b'{"speeds": 7}', b'{"accounts": "x"}'])
+def test_a_memory_that_cannot_be_read_is_a_fresh_start(memory):
+    assert scheduler_with(memory).dump() == scheduler_with(b"").dump()
 
 
 async def test_forty_calls_over_three_processes_are_each_served_once_though_the_leader_dies_twice():

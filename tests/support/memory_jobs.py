@@ -371,6 +371,14 @@ class MemoryJobs:
         if self._store.dispatcher() == self._process:
             self._store.lease = None
 
+    async def remember(self, memory: bytes) -> None:
+        """Keep the scheduler's memory."""
+        self._store.memory = memory
+
+    async def memory(self) -> bytes:
+        """The scheduler's memory."""
+        return self._store.memory
+
     # --- Outbox
 
     async def read(self, count: int) -> Sequence[tuple[str, Record]]:

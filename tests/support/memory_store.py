@@ -106,6 +106,7 @@ class MemoryStore:
         self.heartbeats: dict[str, int] = {}
         self.mailboxes: dict[str, Mailbox] = defaultdict(Mailbox)
         self.lease: tuple[str, int] | None = None
+        self.memory = b""
         self.term = 0
         self.events: list[tuple[int, str, str]] = []
         self.outbox: dict[str, tuple[str, Record]] = {}

@@ -15,6 +15,8 @@ from gateway.adapters.redis.scripts import load_script
 from gateway.domain.limits import MICROSECONDS
 from gateway.ports import PoolChanges, PoolNews, SlotView, WaitingJob
 
+MEMORY_MS = 30 * 86_400_000
+
 
 class RedisPool:
     """One process's access to the pool's state."""
@@ -75,6 +77,14 @@ class RedisPool:
     async def resign(self) -> None:
         """Give the dispatcher's lease up, so that another process takes it at once."""
         await self._connection.run(load_script("resign"), "", self._process)
+
+    async def remember(self, memory: bytes) -> None:
+        """Keep what the scheduler must know over a change of leader: accounts, learned speeds, as JSON."""
+        await self._connection.command("SET", self._connection.key("scheduler"), memory, "PX", MEMORY_MS)
+
+    async def memory(self) -> bytes:
+        """What was kept last, empty if nothing was."""
+        return bytes(await self._connection.command("GET", self._connection.key("scheduler")) or b"")
 
 
 def _pairs(flat: list[bytes]) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@
 --   loaded, bstate           hash: backend -> checkpoint / BackendState
 --   catalogue                hash: backend -> inventory as JSON; catalogue_version changes with it
 --   lease                    "<process> <renewed>": who runs the dispatcher
+--   scheduler                what the scheduler remembers over a change of leader, as JSON
 --   events                   stream of tickets that came (A) and left (L), for the dispatcher
 --   term                     of the events: another one when the dispatcher changed or events had to be dropped
 --   wake:<process>           what that process waits for, as JSON: [job, backend, started, loaded before]

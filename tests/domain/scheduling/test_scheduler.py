@@ -1,0 +1,231 @@
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.scheduling import DEFAULT_AGE_BOUND_S, Ending, Grant, Policy, Rule, Running, Scheduler
+from tests.domain.scheduling.builders import SWAP_S, Play, a_backend, a_job, a_scheduler
+
+
+def test_a_job_that_left_is_never_granted():
+    scheduler = a_scheduler(a_backend("b1", "A"))
+    scheduler.arrived([a_job("0"), a_job("1")], 0.0)
+    scheduler.left(["1", "unknown"], 1.0)
+    assert (scheduler.finished("b1", 5.0, 5.0), scheduler.waiting) == ([], ())
+
+
+def test_the_waiting_are_listed_oldest_first():
+    scheduler = a_scheduler()
+    scheduler.arrived([a_job("young", arrived_at=5.0), a_job("old", arrived_at=1.0)], 5.0)
+    assert [ticket.job_id for ticket in scheduler.waiting] == ["old", "young"]
+
+
+def test_a_job_told_again_is_replaced():
+    scheduler = a_scheduler(a_backend("b2", "A"))
+    scheduler.arrived([a_job("1", on="b1")], 0.0)
+    assert scheduler.arrived([a_job("1", on="b2")], 1.0) == [Grant("1", "b2")]
+
+
+def test_a_grant_that_was_not_carried_out_is_taken_back_with_its_charge_and_tried_again():
+    scheduler = a_scheduler(a_backend("b1", "A"))
+    scheduler.arrived([a_job("1"), a_job("u", tenant="u", on="b9")], 0.0)
+    assert scheduler.account_s("t") > 0
+    grants = scheduler.arrived([a_job("1")], 1.0)
+    assert grants == [Grant("1", "b1")]
+    assert scheduler.account_s("t") == pytest.approx(2.5)  # charged once: 5 s, half of them its own share
+
+
+def test_a_running_job_that_nobody_granted_here_holds_its_backend_and_counts_for_its_tenant():
+    scheduler = a_scheduler(a_backend("b1", "A", running=Running("0", "t", "A", 0.0)), a_backend("b2", "A"))
+    assert scheduler.arrived([a_job("1", tenant_cap=1)], 0.0) == []
+    assert scheduler.finished("b1", 5.0, 5.0) == [Grant("1", "b1")]
+
+
+def test_upkeep_holds_a_backend_and_is_charged_to_nobody():
+    scheduler = a_scheduler(a_backend("b1", "A", running=Running("", "", "", 0.0)))
+    assert scheduler.arrived([a_job("1")], 0.0) == []
+    assert scheduler.finished("b1", 60.0, 60.0) == [Grant("1", "b1")]
+    assert scheduler.account_s("") == 0.0
+
+
+def test_a_removed_backend_takes_no_more_jobs_and_its_tenant_is_idle_again():
+    scheduler = a_scheduler(a_backend("b1", "A"))
+    scheduler.arrived([a_job("1")], 0.0)
+    scheduler.backend_removed(["b1", "unknown"])
+    assert (scheduler.arrived([a_job("2")], 1.0), dict(scheduler.backends)) == ([], {})
+    assert scheduler.state.accounts.active == 1  # job 2 alone
+
+
+def test_the_estimate_charged_at_the_grant_is_corrected_by_the_measured_time():
+    scheduler = a_scheduler(a_backend("b1", "A"))
+    scheduler.arrived([a_job("0", tenant="u", on="b9"), a_job("1", work=20.0)], 0.0)
+    assert scheduler.account_s("t") == pytest.approx(2.5)
+    scheduler.arrived([a_job("2", on="b9")], 1.0)
+    scheduler.finished("b1", 9.0, 9.0)
+    assert scheduler.account_s("t") == pytest.approx(4.5)
+
+
+def test_a_job_that_failed_by_the_backends_fault_costs_its_tenant_nothing_and_teaches_nothing():
+    scheduler = a_scheduler(a_backend("b1", "A"))
+    scheduler.arrived([a_job("0", tenant="u", on="b9"), a_job("1"), a_job("2", on="b9")], 0.0)
+    scheduler.finished("b1", 0.1, 0.1, Ending.FAILED)
+    assert (scheduler.account_s("t"), scheduler.speeds.dump()) == (pytest.approx(0.0), [])
+
+
+def test_a_job_its_caller_stopped_is_charged_for_what_it_ran_and_teaches_nothing():
+    scheduler = a_scheduler(a_backend("b1", "A"))
+    scheduler.arrived([a_job("0", tenant="u", on="b9"), a_job("1"), a_job("2", on="b9")], 0.0)
+    scheduler.finished("b1", 2.0, 2.0, Ending.STOPPED)
+    assert (scheduler.account_s("t"), scheduler.speeds.dump()) == (pytest.approx(1.0), [])
+
+
+def test_speeds_swaps_and_upscales_are_learned_from_finished_jobs():
+    scheduler = a_scheduler(a_backend("b1"))
+    scheduler.arrived([a_job("1", work=10.0)], 0.0)
+    scheduler.arrived([a_job("2", work=10.0)], 0.0)
+    scheduler.finished("b1", 30.0, 30.0)
+    scheduler.arrived([a_job("3", "", work=0.0, upscaler="Lanczos", output_megapixels=2.0)], 30.0)
+    scheduler.finished("b1", 5.0, 35.0)
+    scheduler.finished("b1", 1.0, 36.0)
+    assert scheduler.speeds.generation.rate("b1", "A") == pytest.approx(0.5)
+    assert scheduler.speeds.upscale.rate("b1", "Lanczos") == pytest.approx(0.5)
+    assert scheduler.speeds.swap.rate("b1", "A") > SWAP_S
+
+
+def test_nobody_need_call_while_only_an_event_can_change_anything():
+    scheduler = a_scheduler(a_backend("b1", "A"))
+    assert scheduler.wake_at(0.0) is None
+    scheduler.arrived([a_job("0"), a_job("1")], 0.0)
+    assert scheduler.wake_at(0.0) is None
+    scheduler.backend_changed([a_backend("b3", "A")], 1.0)
+    assert scheduler.wake_at(1.0) == 2.0
+
+
+def test_a_new_process_goes_on_from_the_dump_as_if_nothing_had_happened():
+    first = a_scheduler(a_backend("b1", "A"))
+    for n in range(4):
+        first.arrived([a_job(f"x{n}", tenant="x", arrived_at=float(n))], float(n))
+    first.finished("b1", 9.0, 9.0)
+    first.arrived([a_job("y", tenant="y", arrived_at=9.0)], 9.0)
+
+    second = Scheduler(memory=json.loads(json.dumps(first.dump())))
+    second.backend_changed(first.backends.values(), 9.0)
+    second.arrived(first.waiting, 9.0)
+
+    assert second.account_s("x") == pytest.approx(first.account_s("x"))
+    assert second.dump()["speeds"] == first.dump()["speeds"]
+    assert second.finished("b1", 9.0, 18.0) == first.finished("b1", 9.0, 18.0) != []
+
+
+def test_a_fork_decides_as_the_original_and_changes_nothing_of_it():
+    scheduler = a_scheduler(a_backend("b1", "A"))
+    scheduler.arrived([a_job(str(n)) for n in range(3)], 0.0)
+    fork = scheduler.fork()
+    grants = fork.finished("b1", 5.0, 5.0, Ending.STOPPED)
+    assert len(scheduler.waiting) == 2
+    assert scheduler.finished("b1", 5.0, 5.0, Ending.STOPPED) == grants
+
+
+# --- properties over random histories ----------------------------------------------------------------
+
+JOBS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "gap_s": st.sampled_from([0.0, 0.5, 3.0, 20.0]),
+            "tenant": st.sampled_from("xyz"),
+            "checkpoint": st.sampled_from(["A", "B", "C", ""]),
+            "on": st.sampled_from(["b1 b2 b3", "b1", "b2 b3"]),
+            "work": st.sampled_from([2.0, 20.0, 150.0]),
+        }
+    ),
+    max_size=40,
+)
+CAPS = {"x": 1, "y": 2, "z": 1_000_000}
+
+
+def played(jobs, policy: Policy | None = None) -> Play:
+    play = Play(a_scheduler(*(a_backend(f"b{n}") for n in (1, 2, 3)), policy=policy))
+    for number, job in enumerate(jobs):
+        moment = play.now + job["gap_s"]
+        play.until(moment)
+        play.now = moment
+        ticket = a_job(
+            f"{job['tenant']}{number}",
+            job["checkpoint"],
+            job["tenant"],
+            job["on"],
+            work=job["work"],
+            arrived_at=moment,
+            tenant_cap=CAPS[job["tenant"]],
+        )
+        play.arrive(ticket)
+        assert_nothing_idles_without_a_reason(play)
+    play.to_the_end()
+    return play
+
+
+def assert_nothing_idles_without_a_reason(play: Play) -> None:
+    """A free backend with a waiting job of its own checkpoint is left only for a cap or a faster copy."""
+    scheduler = play.scheduler
+    for ticket in scheduler.waiting:
+        if scheduler.state.pool.running_of(ticket.tenant) >= ticket.tenant_cap:
+            continue
+        for name in ticket.runnable_on:
+            view = scheduler.backends[name]
+            if view.is_free and ticket.checkpoint in ("", view.loaded):
+                level = scheduler.speeds.generation.level
+                copies = scheduler.state.pool.copies(ticket.checkpoint)
+                assert any(level(copy) * 1.25 < level(name) for copy in copies)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(JOBS)
+def test_every_job_runs_exactly_once_on_an_able_backend_one_at_a_time_and_no_tenant_passes_its_cap(jobs):
+    play = played(jobs)  # carrying out asserts: able, one job a backend, never twice, swaps as told
+    assert len(play.ended) == len(jobs)
+    for tenant, cap in CAPS.items():
+        begins = [(at, 1) for job, (at, _) in play.started.items() if job.startswith(tenant)]
+        ends = [(at, -1) for job, at in play.ended.items() if job.startswith(tenant)]
+        running = 0
+        for _, change in sorted(begins + ends):
+            running += change
+            assert running <= cap
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(JOBS)
+def test_nobody_waits_longer_than_the_bound_the_work_before_it_and_its_swaps(jobs):
+    bound_s = 100.0
+    play = played([job | {"tenant": "z"} for job in jobs])
+    work_s = sum(job["work"] * 0.25 for job in jobs)
+    residence_s = Policy().residence_swaps * SWAP_S
+    swaps_s = SWAP_S * play.swaps
+    assert max(play.waits(), default=0.0) <= bound_s + work_s + swaps_s + residence_s
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(JOBS, st.integers(0, 39))
+def test_withdrawn_jobs_leave_no_trace(jobs, keep):
+    play = Play(a_scheduler(a_backend("b1", running=Running("", "", "", 0.0))))
+    tickets = [a_job(f"{n}", job["checkpoint"], job["tenant"], "b1", work=job["work"]) for n, job in enumerate(jobs)]
+    play.arrive(*tickets)
+    play.scheduler.left([ticket.job_id for ticket in tickets[keep:]], 1.0)
+    assert {ticket.job_id for ticket in play.scheduler.waiting} == {ticket.job_id for ticket in tickets[:keep]}
+    state = play.scheduler.state
+    assert state.accounts.active == len({ticket.tenant for ticket in tickets[:keep]})
+    assert sum(demand.jobs for demand in state.room.tenants.values()) == len(tickets[:keep])
+
+
+def test_a_swap_not_yet_worth_it_becomes_so_with_age():
+    scheduler = a_scheduler(a_backend("b1"), policy=Policy(regret_swaps=250.0))
+    now = 0.0
+    for n in range(60):  # A is asked for every 6 s
+        scheduler.arrived([a_job(f"a{n}", "A", arrived_at=now)], now)
+        now += 6.0
+        scheduler.finished("b1", 5.0, now)
+    assert scheduler.arrived([a_job("b", "B", arrived_at=now)], now) == []
+    later = scheduler.tick(now + DEFAULT_AGE_BOUND_S)
+    assert later == [replace(Grant("b", "b1"), swaps=True, rule=later[0].rule)]
+    assert later[0].rule in (Rule.SWAP, Rule.OVERDUE)

@@ -1,0 +1,79 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.scheduling.waiting import Lane, WaitingRoom
+from tests.domain.scheduling.builders import a_job
+
+
+def a_lane(*jobs: tuple[float, float]) -> Lane:
+    """(cost_s, arrived_at) of each job, named by its place."""
+    lane = Lane("t", 900.0)
+    for number, (cost_s, arrived_at) in enumerate(jobs):
+        lane.add(a_job(str(number), arrived_at=arrived_at), cost_s)
+    return lane
+
+
+def test_of_equally_old_jobs_the_shortest_is_first():
+    assert a_lane((9.0, 0.0), (3.0, 0.0), (5.0, 0.0)).first(10.0, 300.0)[1] == "1"
+
+
+def test_a_long_job_goes_before_a_shorter_one_when_it_is_much_older():
+    assert a_lane((4.0, 990.0), (6.0, 0.0)).first(1000.0, 300.0)[1] == "1"
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 200.0), st.floats(0.0, 1000.0)), min_size=1, max_size=40))
+def test_the_early_stop_finds_the_same_rank_as_looking_at_every_job(jobs):
+    rank, _ = a_lane(*jobs).first(1000.0, 300.0)
+    assert rank == pytest.approx(min(cost_s / (300.0 + 1000.0 - arrived_at) for cost_s, arrived_at in jobs))
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 200.0), st.floats(0.0, 1000.0)), min_size=1, max_size=20), st.data())
+def test_the_sums_of_a_lane_are_those_of_the_jobs_in_it(jobs, data):
+    lane = a_lane(*jobs)
+    gone = data.draw(st.sets(st.sampled_from(range(len(jobs))), max_size=len(jobs) - 1))
+    for number in gone:
+        lane.remove(a_job(str(number), arrived_at=jobs[number][1]), jobs[number][0])
+    left = [job for number, job in enumerate(jobs) if number not in gone]
+    assert lane.cost_s == pytest.approx(sum(cost_s for cost_s, _ in left), abs=1e-6)
+    assert lane.age_s(1000.0, 5.0) == pytest.approx(sum(1005.0 - arrived_at for _, arrived_at in left), abs=1e-6)
+    assert lane.due_at == min(arrived_at for _, arrived_at in left) + 900.0
+
+
+def test_jobs_with_the_same_needs_share_a_group_and_others_do_not():
+    room = WaitingRoom()
+    room.add(a_job("1", "A"), 5.0)
+    room.add(a_job("2", "A", tenant="u"), 5.0)
+    room.add(a_job("3", "A", on="b2"), 5.0)
+    room.add(a_job("4", "A", is_batch=True), 5.0)
+    room.add(a_job("5", "B"), 5.0)
+    assert [len(group.lanes) for group in room.groups()] == [2, 1, 1, 1]
+    assert len(room.groups_for("A")) == 3
+    assert {checkpoint for checkpoint, _ in room.checkpoints()} == {"A", "B"}
+
+
+def test_when_the_last_job_is_gone_nothing_of_it_is_kept():
+    room = WaitingRoom()
+    room.add(a_job("1", "A"), 5.0)
+    assert room.pop("1") == a_job("1", "A")
+    assert (len(room), list(room.groups()), room.groups_for("A"), room.tenants) == (0, [], [], {})
+
+
+def test_a_job_that_does_not_wait_cannot_be_let_go():
+    assert WaitingRoom().pop("1") is None
+
+
+def test_what_a_tenant_has_waiting_counts_no_batch_jobs():
+    room = WaitingRoom()
+    room.add(a_job("1", tenant_cap=3, tenant_weight=2.0), 5.0)
+    room.add(a_job("2", is_batch=True), 7.0)
+    demand = room.tenants["t"]
+    assert (demand.jobs, demand.cost_s, demand.cap, demand.weight) == (1, 5.0, 3, 2.0)
+
+
+def test_a_copy_of_the_room_changes_on_its_own():
+    room = WaitingRoom()
+    room.add(a_job("1"), 5.0)
+    copy = room.copy()
+    copy.pop("1")
+    assert ("1" in room, "1" in copy, room.cost_s("1"), copy.mean_cost_s) == (True, False, 5.0, 5.0)
