@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.domain.catalogue import Catalogue, Model
+from gateway.domain.catalogue import Catalogue, Model, is_granted
 from gateway.domain.errors import Forbidden
 from gateway.domain.keys import Caller
 
@@ -26,7 +26,7 @@ FIXED_OPTIONS: dict[str, Any] = {
 
 def granted_models(caller: Caller, catalogue: Catalogue) -> tuple[Model, ...]:
     """The checkpoints of the pool that this key may use, in the catalogue's order."""
-    return tuple(model for model in catalogue.models if model.name in caller.grants.models)
+    return tuple(model for model in catalogue.models if is_granted(model, caller.grants))
 
 
 def require_a_model(caller: Caller, catalogue: Catalogue) -> tuple[Model, ...]:

@@ -169,7 +169,11 @@ class JobStore(Protocol):
     async def requeue(
         self, operation_id: str, job_id: str, runnable_on: tuple[str, ...], ticket: bytes, loaded: str | None
     ) -> Granted | Queued | None:
-        """Give the job's slot back after a failed attempt and ask again elsewhere; None if it no longer runs."""
+        """Give the job's slot back after a failed attempt and ask again elsewhere; None if it no longer runs.
+
+        `loaded` is the backend's checkpoint afterwards, "" where that is uncertain; None says that the backend may
+        still be at work, so its slot stays taken until it is seen to be quiet.
+        """
 
     async def leave(self, leaving: Leaving) -> bool:
         """End the job; False if nothing was open (any more) under that id."""

@@ -148,7 +148,10 @@ class MemoryJobs:
         store, job = self._store, self._store.jobs.get(job_id)
         if job is None or job.state != "running" or job.tenant == UPKEEP:
             return None
-        store.free_slot(job_id, job.backend, loaded)
+        if loaded is None:
+            store.mark_recovering(job_id, job.backend)
+        else:
+            store.free_slot(job_id, job.backend, loaded)
         job.ticket, job.state = ticket, "moving"
         backend = store.place(job, runnable_on)
         return store.queue(job_id, job) if backend is None else store.start(job_id, job, backend)

@@ -60,7 +60,7 @@ class RedisJobs:
         self, operation_id: str, job_id: str, runnable_on: tuple[str, ...], ticket: bytes, loaded: str | None
     ) -> Granted | Queued | None:
         """Give the job's slot back after a failed attempt and ask again elsewhere; None if it no longer runs."""
-        arguments: dict[str, Any] = {"job": job_id, "backends": runnable_on}
+        arguments: dict[str, Any] = {"job": job_id, "backends": runnable_on, "abandoned": loaded is None}
         if loaded is not None:
             arguments["loaded"] = loaded
         reply = await self._connection.run(load_script("requeue"), operation_id, msgspec.json.encode(arguments), ticket)
