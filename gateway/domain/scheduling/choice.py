@@ -133,13 +133,13 @@ class Decision:
         """In credit first, of those who has little waiting (3); the overdue by age (6), then short before long (4)."""
         limit_s = self._limit_s(lanes)
         in_credit = [lane for lane in lanes if self._standing[lane.tenant] <= limit_s]
-        tenants, slack_s = self._state.room.tenants, self._slack_s
-        in_credit = [lane for lane in in_credit if tenants[lane.tenant].cost_s <= slack_s] or in_credit
         overdue = [lane for lane in in_credit if lane.due_at <= self._now]
         if overdue:
             oldest = min(overdue, key=lambda lane: lane.due_at)
             return Grant(oldest.by_age[0][1], backend, rule=Rule.OVERDUE)
-        _, job_id = min(lane.first(self._now, self._policy.ageing_s) for lane in in_credit)
+        tenants = self._state.room.tenants
+        modest = [lane for lane in in_credit if tenants[lane.tenant].cost_s <= self._slack_s]
+        _, job_id = min(lane.first(self._now, self._policy.ageing_s) for lane in modest or in_credit)
         return Grant(job_id, backend)
 
     def _limit_s(self, lanes: Sequence[Lane]) -> float:
@@ -187,7 +187,7 @@ class Decision:
             share = self._share(lane.tenant)
             if share > 0:
                 want += share * lane.age_s(self._now, self._policy.head_start_s)
-                if share >= 1.0:
+                if self._standing[lane.tenant] <= self._slack_s:
                     due_at = min(due_at, lane.due_at)
         return want, due_at
 

@@ -118,7 +118,7 @@ class Policy:
     """How far back the demand for a checkpoint is remembered."""
     slack_s: float = 40.0
     """GPU-seconds by which a tenant may be above its share and still be served by locality."""
-    backlog_weight: float = 0.3
+    backlog_weight: float = 0.2
     """Flooding counts like being ahead: GPU-seconds waiting, times this. At 1.0 others hardly notice a flood, and the
     flooding tenant's own tail is several times as long; docs/benchmarks.md has the table."""
     tight_jobs: float = 1.5
