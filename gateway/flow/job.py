@@ -109,8 +109,9 @@ class Job:
 
     async def ask_again(self, jobs: JobStore) -> None:
         """Give the slot back and wait for another backend. Raises StoreUnavailable."""
-        self._held.wait_again()
-        place = await jobs.requeue(new_id(), self.job_id, self._candidates(), ticket_bytes(self._ticket()), self.loaded)
+        candidates, ticket = self._candidates(), ticket_bytes(self._ticket())
+        self._held.wait_again(candidates, ticket)
+        place = await jobs.requeue(new_id(), self.job_id, candidates, ticket, self.loaded)
         if place is None:
             raise StoreUnavailable("The gateway's store lost this job. Send the call again.")
         if isinstance(place, Granted):

@@ -57,11 +57,13 @@ class Connection:
     """Runs scripts and commands on one Redis, in the keys of one namespace.
 
     `timeout_s` is for connecting and for one answer; as each thing is sent at most twice, a call waits twice that.
+    `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
     """
 
     def __init__(self, url: str, namespace: str, *, timeout_s: float = 0.5, offset_ms: int = 0) -> None:
         self.namespace = namespace
         self.offset_ms = offset_ms
+        self.breaks = 0
         self._breaker = Breaker(BREAKER_S)
         self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
         # Retry(NoBackoff(), 0) is "never": a client made without it re-sends a timed-out script up to ten times.
@@ -127,6 +129,11 @@ class Connection:
             raise _unavailable(error) from error
         return bytes(reply[1]) if reply else None
 
+    async def server(self) -> str:
+        """What tells this start of the server from every other one. Raises StoreUnavailable."""
+        told: dict[str, Any] = await self.command("INFO", "server")
+        return str(told.get("run_id", ""))
+
     async def close(self) -> None:
         """Close every connection."""
         await self._redis.aclose()
@@ -139,8 +146,9 @@ class Connection:
             if not self._breaker.admits(_now()):
                 raise _no_answer()
             try:
-                reply = await (_sent_at_most_twice(send) if was_closed else send())
+                reply = await (self._sent_at_most_twice(send) if was_closed else send())
             except (*_CANNOT_WORK, *_NO_ANSWER) as error:
+                self.breaks += 1
                 self._breaker.failed(_now())
                 if isinstance(error, ReadOnlyError):  # a replica now: the next connections find the new primary
                     await self._pool.disconnect(inuse_connections=False)
@@ -150,14 +158,14 @@ class Connection:
             self._breaker.succeeded()
             return reply
 
-
-async def _sent_at_most_twice(send: Callable[[], Awaitable[T]]) -> T:
-    try:
-        return await send()
-    except _CANNOT_WORK:
-        raise
-    except _NO_ANSWER:
-        return await send()
+    async def _sent_at_most_twice(self, send: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await send()
+        except _CANNOT_WORK:
+            raise
+        except _NO_ANSWER:
+            self.breaks += 1
+            return await send()
 
 
 def _now() -> float:
