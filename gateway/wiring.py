@@ -30,6 +30,7 @@ from gateway.adapters.telemetry import Log
 from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.parameters import OperatorPolicy
+from gateway.domain.reports import UsageQuestion
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
@@ -91,8 +92,14 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         jobs = RedisJobs(connection, process, settings.lease_s)
         pool = RedisPool(connection, process)
         manager = Manager(SqlBookkeeper(database), SqlLedger(database), jobs, secrets.token_bytes)
-        await check_deployment(connection, await manager.deployment_id())
+        deployment_id = await manager.deployment_id()
+        is_empty = await check_deployment(connection, deployment_id)
+        jobs.belongs_to(deployment_id, has_lost_data=is_empty and await _has_run_before(manager))
         yield Stores(connection, database, jobs, pool, manager)
+
+
+async def _has_run_before(manager: Manager) -> bool:
+    return any(row.jobs for row in await manager.usage(UsageQuestion((), 0.0, wall_clock())))
 
 
 @asynccontextmanager

@@ -51,7 +51,7 @@ class Entrance:
         except BaseException:
             self._held.close(entry.job_id)
             raise
-        job.admitted_at = asyncio.get_running_loop().time()
+        job.was_admitted(entry, admitted.place.at, asyncio.get_running_loop().time())
         if isinstance(admitted.place, Granted):
             job.take(admitted.place)
         return job, admitted.rate

@@ -1,18 +1,17 @@
 """The jobs this process answers for, and how word of a granted backend reaches the call that waits for it.
 
 A job stands here from before it is entered until its leaving was acknowledged: what the store holds for this process
-and
-what stands here are compared at every heartbeat.
+and what stands here are compared at every heartbeat, and put back from here into a store that lost its data.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.ports import Granted, Woken
+from gateway.ports import Entry, Granted, Remembered, Woken
 
 
 @dataclass(slots=True)
@@ -25,6 +24,16 @@ class HeldJob:
     granted: asyncio.Event = field(default_factory=asyncio.Event)
     is_lost: bool = False
     given_back: Granted | None = None
+    entry: Entry | None = None
+    entered_at: float = 0.0
+
+    def was_admitted(self, entry: Entry, entered_at: float, now: float) -> None:
+        """The store has the job, with this entry, since `entered_at` by its clock and `now` by the loop's."""
+        self.entry, self.entered_at, self.admitted_at = entry, entered_at, now
+
+    def remembered(self) -> Remembered | None:
+        """The job as it is now, to be put back into a store that forgot it; None if it was never admitted."""
+        return None if self.entry is None else Remembered(self.entry, self.entered_at, self.place)
 
     def take(self, granted: Granted) -> None:
         """The job has this backend now; the call that waits goes on. The first word counts, and no late word of the
@@ -34,10 +43,12 @@ class HeldJob:
             self.place = granted
             self.granted.set()
 
-    def wait_again(self) -> None:
-        """The job gave its backend back and waits for another."""
+    def wait_again(self, runnable_on: tuple[str, ...], ticket: bytes) -> None:
+        """The job gives its backend back and waits for another of these."""
         self.place, self.given_back = None, self.place
         self.granted.clear()
+        if self.entry is not None:
+            self.entry = replace(self.entry, runnable_on=runnable_on, ticket=ticket)
 
     async def backend(self) -> Granted:
         """The backend, once there is one. Raises StoreUnavailable if the store forgot the job meanwhile."""
@@ -76,6 +87,10 @@ class HeldJobs:
         job = self._jobs.get(message.job_id)
         if job is not None:
             job.take(message.granted)
+
+    def admitted(self) -> tuple[HeldJob, ...]:
+        """Every job that the store admitted, oldest first."""
+        return tuple(job for job in self._jobs.values() if job.entry is not None)
 
     def waiting(self) -> tuple[str, ...]:
         """Ids of admitted jobs without a backend, oldest first."""

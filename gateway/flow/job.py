@@ -109,10 +109,11 @@ class Job:
 
     async def ask_again(self, jobs: JobStore) -> None:
         """Give the slot back and wait for another backend. Raises StoreUnavailable."""
-        self._held.wait_again()
+        candidates, ticket = self._candidates(), ticket_bytes(self._ticket())
+        self._held.wait_again(candidates, ticket)
         # A connection that broke says nothing of the backend: it may still be at it.
         loaded = None if self.work.is_under_way else self.loaded
-        place = await jobs.requeue(new_id(), self.job_id, self._candidates(), ticket_bytes(self._ticket()), loaded)
+        place = await jobs.requeue(new_id(), self.job_id, candidates, ticket, loaded)
         if place is None:
             raise StoreUnavailable("The gateway's store lost this job. Send the call again.")
         if isinstance(place, Granted):

@@ -1,5 +1,8 @@
 """This process's tie to the store: it says that it lives, hears what changed, and hears which waiting job has a
 backend.
+
+A store that lost data is told again what this process holds, before anything else is asked of it; it grants nothing for
+one lease, so that every process has done so first.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from collections.abc import Callable
 from gateway.domain.jobs import Outcome
 from gateway.flow.authenticate import Epoch
 from gateway.flow.held import HeldJobs
+from gateway.flow.ids import new_id
 from gateway.flow.leave import Exit
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.ports import Beat, JobStore, PoolStore, Woken
@@ -35,6 +39,7 @@ class Pulse:
         self._pool = pool
         self._held = held
         self._exit = way_out
+        self._owes_all = False
         self._epoch = epoch
         self._current = current
         self._clock: Callable[[], float] = lambda: asyncio.get_running_loop().time()
@@ -53,12 +58,25 @@ class Pulse:
         beat = await self._jobs.beat(len(self._held))
         self.last_beat, self.last_heard = beat, self._clock()
         self._epoch.current = beat.epoch
-        if beat.held is not None:
+        self._owes_all = self._owes_all or beat.has_lost_data
+        if self._owes_all:
+            await self._put_back()
+        elif beat.held is not None:
             # What nobody here answers for was admitted by an enter whose reply never came: its caller has its 503.
             for job_id in self._held.reconcile(beat.held, sent_at):
                 await self._exit.disown(job_id, Outcome.FAILED, "the store's answer to entering was lost")
         await self._exit.send_again()
-        await self._current.refresh(self._pool, beat.catalogue_version, beat.at)
+        if beat.catalogue_version:  # a store that lost the lists gets them again: until then those known are used
+            await self._current.refresh(self._pool, f"{beat.generation} {beat.catalogue_version}", beat.at)
+
+    async def _put_back(self) -> None:
+        """Everything held here, then the records that may not have reached the ledger. Repeated until it was heard."""
+        for job in self._held.admitted():
+            remembered = job.remembered()
+            if remembered is not None and job.job_id in self._held:
+                await self._jobs.restore(new_id(), remembered)
+        await self._exit.end_recent_anew()
+        self._owes_all = False
 
     async def listen_for_ever(self) -> None:
         """Deliver every word of a granted backend; once a second look whether one was missed."""

@@ -126,7 +126,8 @@ class Watcher:
     async def _read_and_manage(self, backend: Backend, watched: Watched, seen: PoolChanges, found: _Findings) -> None:
         """Lists and options, of a backend that comes (back) or was not read for a while. Raises AttemptFailed."""
         # Also when a job found it dead meanwhile: it may have been started anew between two looks.
-        was_gone = BackendState.DOWN in (watched.state, seen.states.get(backend.name))
+        # What no state is known of has no lists either: it is new, or the store lost them.
+        was_gone = bool({BackendState.DOWN, None} & {watched.state, seen.states.get(backend.name)})
         if was_gone or seen.at - watched.read_at > READ_LISTS_EVERY_S:
             found.inventories[backend.name] = (await self._read_lists(backend, seen.at)).to_bytes()
             watched.read_at = seen.at

@@ -132,7 +132,11 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat brings back. `held` is None while store and process agree on how many jobs the process holds."""
+    """What a heartbeat brings back. `held` is None while store and process agree on how many jobs the process holds.
+
+    `has_lost_data`: since this process's last heartbeat the store lost everything, or began anew and may lack its
+    latest writes: the process must put back what it holds.
+    """
 
     at: float
     generation: str
@@ -141,6 +145,7 @@ class Beat:
     dispatcher: str
     reaped: int
     held: frozenset[str] | None
+    has_lost_data: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +184,15 @@ class JobStore(Protocol):
         """End the job; False if nothing was open (any more) under that id."""
 
     async def restore(self, operation_id: str, remembered: Remembered) -> bool:
-        """Put a job back into a store that lost its data; False if the store knows it. Its rates and quotas are not
-        taken again.
+        """Put a job back into a store that lost its data; False if the store knows it. Its rates are not taken again;
+        what it reserved of quotas is.
         """
 
     async def beat(self, held_count: int) -> Beat:
-        """Say that this process lives, close what dead ones left, learn what changed."""
+        """Say that this process lives, close what dead ones left, learn what changed.
+
+        A store that lost data grants nothing for one lease after the first such heartbeat.
+        """
 
     async def look(self, job_ids: Sequence[str]) -> dict[str, Granted]:
         """Those of the waiting jobs that were granted meanwhile."""

@@ -128,6 +128,15 @@ def leaving(job_id: str, **changes: Any) -> Leaving:
     return Leaving(**(values | changes))
 
 
+async def live_on(world: World, process: Process, seconds: float) -> None:
+    """Let time pass in which this process is heard every two seconds, as one that lives."""
+    await process.jobs.beat(0)
+    while seconds > 0:
+        world.fast_forward(min(2.0, seconds))
+        await process.jobs.beat(0)
+        seconds -= 2.0
+
+
 async def publish(process: Process, **news: Any) -> None:
     """Tell the pool's news."""
     await process.pool.publish(new_id(), PoolNews(**news))

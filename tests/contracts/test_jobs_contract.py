@@ -13,6 +13,7 @@ from tests.contracts.job_worlds import (
     entry,
     granted,
     leaving,
+    live_on,
     new_id,
     pool_up,
     publish,
@@ -318,7 +319,7 @@ async def test_what_a_dead_process_held_is_lost_once_and_its_backend_recovers(wo
     running, waiting = entry(epoch), entry(epoch)
     await granted(dead.jobs, running)
     await queued(dead.jobs, waiting)
-    world.fast_forward(9)
+    await live_on(world, alive, 9)
     assert (await alive.jobs.beat(0)).reaped == 0
     world.fast_forward(2)
     assert (await alive.jobs.beat(0)).reaped == 2
@@ -336,7 +337,7 @@ async def test_a_late_holder_corrects_its_lost_record_once_and_frees_the_backend
     epoch = await pool_up(alive, "a")
     asked = entry(epoch)
     await granted(dead.jobs, asked)
-    world.fast_forward(11)
+    await live_on(world, alive, 11)
     await alive.jobs.beat(0)
     assert (await dead.jobs.beat(1)).held == frozenset()
     assert await dead.jobs.leave(leaving(asked.job_id))
@@ -350,7 +351,8 @@ async def test_a_process_that_never_had_a_heartbeat_is_missed_too(world: World):
     epoch = await alive.jobs.epoch()
     asked = entry(epoch)
     await queued(dead.jobs, asked)
-    world.fast_forward(11)
+    await live_on(world, alive, 9)
+    world.fast_forward(2)
     assert (await alive.jobs.beat(0)).reaped == 1
     assert await outcomes(alive) == [(asked.job_id, Outcome.LOST)]
 
@@ -359,9 +361,22 @@ async def test_a_process_that_beats_keeps_what_it_holds(world: World):
     p, q = world.process("p"), world.process("q")
     await queued(p.jobs, entry(await p.jobs.epoch()))
     for _ in range(5):
-        world.fast_forward(8)
+        await live_on(world, q, 8)
         await p.jobs.beat(1)
         assert (await q.jobs.beat(0)).reaped == 0
+
+
+async def test_after_the_store_was_silent_the_living_are_waited_for_before_anybody_is_taken_for_dead(world: World):
+    slow, quick = world.process("slow"), world.process("quick")
+    await queued(slow.jobs, entry(await slow.jobs.epoch()))
+    for _ in range(2):
+        world.fast_forward(60)  # nobody is heard: it is the store that is away
+        assert (await quick.jobs.beat(0)).reaped == 0
+        world.fast_forward(2)
+        assert (await quick.jobs.beat(0)).reaped == 0
+        assert (await slow.jobs.beat(1)).held is None
+    await live_on(world, quick, 12)
+    assert await outcomes(quick) != []
 
 
 async def test_a_dead_process_that_held_very_many_jobs_is_cleared_bit_by_bit(world: World):
@@ -369,7 +384,8 @@ async def test_a_dead_process_that_held_very_many_jobs_is_cleared_bit_by_bit(wor
     epoch = await alive.jobs.epoch()
     for _ in range(250):
         await queued(dead.jobs, entry(epoch, max_queued=300))
-    world.fast_forward(11)
+    await live_on(world, alive, 9)
+    world.fast_forward(2)
     assert [(await alive.jobs.beat(0)).reaped for _ in range(3)] == [200, 50, 0]
     assert len(await alive.outbox.read(1000)) == 250
     assert (await queued(alive.jobs, entry(epoch))).position == 1

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.ports import SlotView, Woken
-from tests.contracts.job_worlds import World, entry, granted, leaving, new_id, pool_up, publish, queued
+from tests.contracts.job_worlds import World, entry, granted, leaving, live_on, new_id, pool_up, publish, queued
 
 # --- poll
 
@@ -243,7 +243,8 @@ async def test_an_upkeep_whose_process_died_leaves_the_backend_recovering_and_no
     dead, alive = world.process("dead"), world.process("alive")
     await pool_up(alive, "a")
     await dead.pool.hold(new_id(), "upkeep", "a")
-    world.fast_forward(11)
+    await live_on(world, alive, 9)
+    world.fast_forward(2)
     assert (await alive.jobs.beat(0)).reaped == 1
     assert (await alive.pool.poll(from_scratch=True)).slots["a"].is_recovering
     assert await alive.outbox.read(10) == []

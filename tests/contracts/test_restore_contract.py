@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from gateway.domain.jobs import Outcome
-from gateway.ports import Granted, Remembered
+from gateway.domain.usage import Measure, Window
+from gateway.ports import Admitted, Granted, Quota, Remembered, SeedsNeeded
 from tests.contracts.job_worlds import World, entry, granted, leaving, new_id, pool_up, queued
 
 
@@ -71,3 +76,54 @@ async def test_a_backend_that_was_given_away_meanwhile_stays_its_new_holders(wor
     assert await p.jobs.leave(leaving(asked.job_id, loaded="n"))
     changes = await p.pool.poll(from_scratch=True)
     assert (changes.slots["a"].job_id, changes.loaded) == (newcomer.job_id, {"a": "m"})
+
+
+async def test_nothing_is_granted_for_one_lease_after_the_data_were_lost(world: World):
+    p, q = world.process("p"), world.process("q")
+    await p.jobs.beat(0)
+    await q.jobs.beat(0)
+    await world.lose_everything()
+    assert (await p.jobs.beat(0)).has_lost_data
+    epoch = await pool_up(p, "a", "b")
+    asked = entry(epoch)
+    await queued(p.jobs, asked)
+    await p.pool.poll(from_scratch=True)
+    assert await p.pool.grant(new_id(), [(asked.job_id, "a")]) == ["taken"]
+    assert not await p.pool.hold(new_id(), new_id("upkeep"), "a")
+    world.fast_forward(9)
+    assert (await q.jobs.beat(0)).has_lost_data  # the same loss begins no second lease
+    await p.pool.poll(from_scratch=True)
+    world.fast_forward(1.1)
+    assert not (await q.jobs.beat(0)).has_lost_data
+    assert await p.pool.grant(new_id(), [(asked.job_id, "a")]) == ["granted"]
+
+
+async def test_a_new_store_grants_at_once(world: World):
+    p = world.process("p")
+    assert not (await p.jobs.beat(0)).has_lost_data
+    await granted(p.jobs, entry(await pool_up(p, "a")))
+
+
+@pytest.mark.parametrize("is_counted_already", [False, True])
+async def test_what_a_job_reserved_of_a_quota_is_reserved_again_when_it_is_put_back(world: World, is_counted_already):
+    p = world.process("p")
+    quota = Quota(Measure.IMAGES, Window.DAY, 5, 3)
+    seeds = {(Measure.IMAGES, Window.DAY): 0.0}
+
+    async def enter():
+        asked = entry(await p.jobs.epoch(), quotas=(quota,))
+        if isinstance(await p.jobs.enter(asked), SeedsNeeded):
+            asked = replace(asked, operation_id=new_id(), seeds=seeds)
+        return asked, await p.jobs.enter(asked)
+
+    asked, answer = await enter()
+    await world.lose_everything()
+    if is_counted_already:  # another tenant's process was quicker: 2 of 5 are left for this job
+        first = entry(await p.jobs.epoch(), quotas=(replace(quota, amount=1),))
+        await p.jobs.enter(first)
+        await p.jobs.enter(replace(first, operation_id=new_id(), seeds=seeds))
+    assert await p.jobs.restore(new_id(), Remembered(asked, answer.place.at, None))
+    refused = (await enter())[1]
+    assert (refused.limit, refused.which) == ("quota", "images a day")
+    assert await p.jobs.leave(leaving(asked.job_id, images=1))
+    assert isinstance((await enter())[1], Admitted)

@@ -39,7 +39,7 @@ async def test_the_first_word_counts_until_the_job_waits_again():
     job.take(ON_A)
     job.take(ON_B)
     assert await job.backend() == ON_A
-    job.wait_again()
+    job.wait_again(("b",), b"{}")
     job.take(ON_B)
     assert await job.backend() == ON_B
 
@@ -47,7 +47,7 @@ async def test_the_first_word_counts_until_the_job_waits_again():
 async def test_a_late_word_of_the_backend_that_was_given_back_is_ignored():
     job = HeldJobs().open("j1")
     job.take(ON_A)
-    job.wait_again()
+    job.wait_again(("b",), b"{}")
     job.take(Granted("a", "", 1.0))
     assert not job.granted.is_set()
     job.take(ON_B)

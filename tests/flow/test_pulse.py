@@ -46,17 +46,89 @@ async def test_a_job_that_leaves_while_the_heartbeat_is_under_way_is_recorded_on
         assert world.backends["a"].received("interrupt") == []
 
 
-async def test_waiting_calls_are_told_when_the_store_lost_everything():
+async def test_a_store_that_lost_everything_is_told_again_what_runs_and_who_waits_and_every_call_is_served():
     async with running() as world:
-        running_call = world.asking(steps=20)
+        second = world.add_process("two")
+        await until(lambda: second.current.catalogue.backends)
+        first = world.asking(steps=8)
         await until(lambda: world.store.slots)
-        waiting = world.asking()
-        await until(lambda: world.store.waiting)
+        others = [world.asking(process) for process in (world.process, second, world.process)]
+        await until(lambda: len(world.store.waiting) == 3)
+        order = world.store.waiting
         world.store.lose_everything()
-        with pytest.raises(StoreUnavailable, match="lost the queue"):
-            await waiting
-        await running_call  # its picture is made and answered all the same
-        assert len(world.process.held) == 0
+        await until(lambda: len(world.store.waiting) == 3)
+        assert world.store.waiting == order
+        assert world.store.slots["a"].tenant == "t1"
+        served = await asyncio.gather(first, *others)
+        assert await world.settle() == NOTHING_HELD
+        assert sorted(record.job_id for record in await world.records()) == sorted(one.job_id for one in served)
+        assert [outcome for outcome, _ in await world.outcomes()] == [Outcome.FINISHED] * 4
+        assert len(world.backends["a"].received("txt2img")) == 4
+
+
+async def test_a_store_that_lost_everything_grants_nothing_until_every_process_had_a_lease_to_speak():
+    async with running({"a": sdnext(), "b": sdnext()}) as world:
+        world.store.lose_everything()
+        began = now()
+        await world.ask(steps=1)
+        assert 10.0 <= now() - began <= 14.0
+
+
+async def test_records_that_were_lost_on_their_way_to_the_ledger_are_written_again_and_none_twice():
+    async with running() as world:
+        world.ledger.is_away = True
+        served = [await world.ask(steps=1) for _ in range(3)]
+        assert len(world.store.outbox) == 3
+        world.store.lose_everything()
+        world.ledger.is_away = False
+        await until(lambda: len(world.ledger.records) == 3)
+        assert {record.job_id: record.backend for record in await world.records()} == {
+            one.job_id: "a" for one in served
+        }
+        assert await world.settle() == NOTHING_HELD
+
+
+async def test_a_job_that_ends_before_the_process_knows_of_the_loss_is_recorded_all_the_same():
+    async with running() as world:
+        call = world.asking(steps=3)
+        await until(lambda: world.store.slots)
+        world.process.jobs.slow["beat"] = 30.0
+        await asyncio.sleep(1.5)  # a heartbeat is under way
+        world.store.lose_everything()
+        served = await call
+        assert [record.job_id for record in await world.records()] == [served.job_id]
+        world.process.jobs.slow.clear()
+        assert await world.settle(60) == NOTHING_HELD
+        assert [outcome for outcome, _ in await world.outcomes()] == [Outcome.FINISHED]
+
+
+async def test_lists_are_answered_from_the_last_snapshot_while_a_new_store_has_none():
+    async with running() as world:
+        models = [model.name for model in world.process.current.catalogue.models]
+        world.store.lose_everything()
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+            assert [model.name for model in world.process.current.catalogue.models] == models
+        assert list(world.store.catalogue) == ["a"]
+
+
+async def test_after_an_outage_of_the_store_no_living_process_is_taken_for_dead():
+    async with running() as world:
+        second = world.add_process("two")
+        await until(lambda: second.current.catalogue.backends)
+        first = world.asking(steps=40)
+        await until(lambda: world.store.slots)
+        waiting = world.asking(second, steps=1)
+        await until(lambda: world.store.waiting)
+        for process in world.processes:
+            process.jobs.is_away = True
+        await asyncio.sleep(20)
+        world.process.jobs.is_away = False
+        await asyncio.sleep(2.5)  # the other one is heard a little later
+        second.jobs.is_away = False
+        await asyncio.gather(first, waiting)
+        assert {outcome for outcome, _ in await world.outcomes()} == {Outcome.FINISHED}
+        assert await world.settle() == NOTHING_HELD
 
 
 async def test_a_new_epoch_reaches_the_process_within_a_heartbeat():

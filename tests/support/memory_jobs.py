@@ -43,6 +43,7 @@ from tests.support.memory_store import UPKEEP, Job, MemoryStore, QuotaKey
 
 EVENTS_AT_ONCE = 1000
 REAP_AT_ONCE = 200
+SILENCE_US = 3 * MICROSECONDS
 
 
 class MemoryJobs:
@@ -53,6 +54,7 @@ class MemoryJobs:
         self._process = process
         self._lease_us = round(lease_s * MICROSECONDS)
         self._cursor = (0, 0)
+        self._generation = ""
 
     # --- JobStore and Announcer
 
@@ -88,6 +90,7 @@ class MemoryJobs:
 
     def _admitted(self, job_id: str, job: Job, backend: str | None, fits: dict[str, Fits]) -> Admitted:
         store = self._store
+        store.admitted += 1
         store.arrivals |= {subject: fit.arrival_us for subject, fit in fits.items()}
         for key, amount in job.reserved.items():
             store.used[key] += amount
@@ -118,7 +121,8 @@ class MemoryJobs:
             seed = entry.seeds.get((quota.measure, quota.window))
             if key not in store.used and seed is not None and (key, entry.job_id) in store.asked:
                 store.asked.remove((key, entry.job_id))
-                store.used[key] = _millionths(seed)
+                put_back = sum(store.jobs[job].reserved.get(key, 0) for job in store.of(tenant=entry.tenant_id))
+                store.used[key] = _millionths(seed) + put_back
             if key not in store.used:
                 store.asked.add((key, entry.job_id))
                 missing.append((quota.measure, quota.window, first * DAY_US / MICROSECONDS))
@@ -195,6 +199,12 @@ class MemoryJobs:
                 entered_us = round(remembered.entered_at * MICROSECONDS)
                 job = Job(entry.tenant_id, self._process, entry.checkpoint, entry.max_concurrency, entered_us)
                 job.static, job.ticket = entry.static, entry.ticket
+                for quota in entry.quotas:
+                    key = (entry.tenant_id, quota.measure, quota.window, window_of(quota.window, entered_us)[0])
+                    job.reserved[key] = _millionths(quota.amount)
+                    if key in store.used:
+                        store.used[key] += job.reserved[key]
+                store.admitted += entered_us >= store.counting_since_us
                 store.put_back(entry.job_id, job, remembered.granted)
                 store.heartbeats.setdefault(self._process, store.now_us)
         return store.answers[operation_id]
@@ -202,8 +212,16 @@ class MemoryJobs:
     async def beat(self, held_count: int) -> Beat:
         """Say that this process lives, close what dead ones left, learn what changed."""
         store = self._store
-        store.generation = store.generation or f"generation {store.number()}"
+        if not store.generation:
+            store.generation, store.counting_since_us = f"generation {store.number()}", store.now_us
         store.epoch = store.epoch or f"epoch {store.number()}"
+        has_lost_data = self._generation not in ("", store.generation)
+        if has_lost_data:
+            store.be_cautious(store.generation, self._lease_us)
+        self._generation = store.generation
+        newest_us = max(store.heartbeats.values(), default=store.now_us)
+        if store.now_us - newest_us > SILENCE_US:
+            store.grace_us = store.now_us + SILENCE_US
         store.heartbeats[self._process] = store.now_us
         reaped = self._reap()
         held = frozenset(store.of(process=self._process))
@@ -215,10 +233,13 @@ class MemoryJobs:
             dispatcher=store.dispatcher() or "",
             reaped=reaped,
             held=None if len(held) == held_count else held,
+            has_lost_data=has_lost_data,
         )
 
     def _reap(self) -> int:
         store, reaped = self._store, 0
+        if store.now_us < store.grace_us:  # the store itself was away: the living are not heard again yet
+            return 0
         dead = [process for process, at in store.heartbeats.items() if at < store.now_us - self._lease_us]
         for process in sorted(dead, key=lambda name: (store.heartbeats[name], name)):
             for job_id in sorted(store.of(process=process))[: REAP_AT_ONCE - reaped]:
@@ -311,7 +332,7 @@ class MemoryJobs:
         store, job = self._store, self._store.jobs.get(job_id)
         if job is None or job.state != "waiting":
             return "gone"
-        if backend in store.slots or store.states.get(backend) != "up":
+        if store.is_cautious or backend in store.slots or store.states.get(backend) != "up":
             return "taken"
         if len(store.of(tenant=job.tenant, states=("running",))) >= job.cap:
             return "cap"
@@ -324,7 +345,7 @@ class MemoryJobs:
         """Take a free backend's slot for upkeep."""
         store = self._store
         if operation_id not in store.answers:
-            store.answers[operation_id] = backend not in store.slots
+            store.answers[operation_id] = backend not in store.slots and not store.is_cautious
             if store.answers[operation_id]:
                 store.jobs[job_id] = Job(UPKEEP, self._process, "", 1, store.now_us)
                 store.start(job_id, store.jobs[job_id], backend)

@@ -105,6 +105,10 @@ class MemoryStore:
         self.asked: set[tuple[QuotaKey, str]] = set()
         self.heartbeats: dict[str, int] = {}
         self.mailboxes: dict[str, Mailbox] = defaultdict(Mailbox)
+        self.caution: tuple[int, str] = (0, "")
+        self.grace_us = 0
+        self.counting_since_us = 0
+        self.admitted = 0
         self.lease: tuple[str, int] | None = None
         self.memory = b""
         self.term = 0
@@ -127,6 +131,17 @@ class MemoryStore:
             if job.state in states and tenant in ("", job.tenant) and process in ("", job.process)
         ]
         return [job_id for _, job_id in sorted(found)]
+
+    @property
+    def is_cautious(self) -> bool:
+        """Whether nothing may be granted, because those who hold jobs may not have put them back yet."""
+        return self.now_us < self.caution[0]
+
+    def be_cautious(self, cause: str, lease_us: int) -> None:
+        """Grant nothing for a lease, once for each cause; every key is looked up anew."""
+        if self.caution[1] != cause:
+            self.caution = (self.now_us + lease_us, cause)
+            self.epoch = f"epoch {self.number()}"
 
     @property
     def waiting(self) -> list[str]:
@@ -154,7 +169,7 @@ class MemoryStore:
 
     def place(self, job: Job, backends: Sequence[str]) -> str | None:
         """Rule 0: nobody waits, a free backend has the checkpoint, the tenant runs fewer than its cap."""
-        if self.waiting or len(self.of(tenant=job.tenant, states=("running",))) >= job.cap:
+        if self.is_cautious or self.waiting or len(self.of(tenant=job.tenant, states=("running",))) >= job.cap:
             return None
         for backend in backends:
             has_it = job.checkpoint in ("", self.loaded.get(backend))
@@ -214,6 +229,8 @@ class MemoryStore:
     def settle(self, job: Job, used: Mapping[Measure, int], *, holds_reservation: bool) -> None:
         """Count what was used, in place of what was reserved where that still stands."""
         for key, amount in job.reserved.items():
+            if key not in self.used:  # lost with everything, and not asked for since
+                continue
             self.used[key] += used.get(key[1], 0) - (amount if holds_reservation else 0)
 
     def close(self, job_id: str, outcome: Outcome, used: Mapping[Measure, int], final: bytes) -> None:

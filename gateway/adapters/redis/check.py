@@ -36,16 +36,17 @@ async def check_server(connection: Connection) -> None:
         )
 
 
-async def check_deployment(connection: Connection, deployment_id: str) -> None:
-    """Return if this store belongs to the deployment, or to none yet. Raises UnfitServer if it belongs to another one.
+async def check_deployment(connection: Connection, deployment_id: str) -> bool:
+    """Whether this store belonged to no deployment until now. Raises UnfitServer if it belongs to another one.
 
     Two databases on one namespace would count and grant past each other; a store that lost its data is taken anew.
     """
     key = connection.key("deployment")
-    await connection.command("SET", key, deployment_id, "NX")
+    was_set = await connection.command("SET", key, deployment_id, "NX")
     kept = (await connection.command("GET", key) or b"").decode()
     if kept != deployment_id:
         raise UnfitServer(
             f"The namespace {connection.namespace} in this Redis belongs to another gateway's database ({kept}, not "
             f"{deployment_id}). Set another GATEWAY_NAMESPACE, or name the Redis and the database that belong together."
         )
+    return was_set is not None

@@ -2,7 +2,8 @@
 
 redis-py would re-send by itself up to ten times; here every retry is ours. A script that may have run is sent once more
 under the same operation id, which the scripts answer with their first answer. When that fails too the store counts as
-unavailable: for `BREAKER_S` seconds nothing is sent, then one probe, and so on until one is answered.
+unavailable: for `BREAKER_S` seconds nothing is sent, then one probe, and so on until one is answered. Probes are
+heartbeats and plain commands, behind which no caller waits: a call of a client is refused at once.
 Waiting for a free connection is not a failure of the store and has no limit of its own: each connection is free again
 after two time-outs at most, and those who waited meet the open breaker.
 """
@@ -32,15 +33,18 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.adapters.redis.breaker import Breaker
+from gateway.adapters.redis.patience import Patience
 from gateway.adapters.redis.scripts import Script
 from gateway.domain.errors import StoreUnavailable
 
+TIMEOUT_S = 0.4  # with what a tick and a busy machine add, a call waits half a second
 BREAKER_S = 1.0
+PROBES = frozenset({"heartbeat"})
 MAX_CONNECTIONS = 32
 POP_GRACE_S = 2.0
 
 T = TypeVar("T")
-_NO_ANSWER = (RedisTimeoutError, RedisConnectionError, OSError)
+_NO_ANSWER = (RedisTimeoutError, RedisConnectionError, OSError, TimeoutError)
 # Answers that stay the same for a while: sending again at once is of no use, the breaker opens.
 _CANNOT_WORK = (
     AuthenticationError,
@@ -56,24 +60,28 @@ _CANNOT_WORK = (
 class Connection:
     """Runs scripts and commands on one Redis, in the keys of one namespace.
 
-    `timeout_s` is for connecting and for one answer; as each thing is sent at most twice, a call waits twice that.
+    `timeout_s` is how long a call waits at most, connecting included: it is shared by the two times a thing may be sent.
+    `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
     """
 
-    def __init__(self, url: str, namespace: str, *, timeout_s: float = 0.5, offset_ms: int = 0) -> None:
+    def __init__(self, url: str, namespace: str, *, timeout_s: float = TIMEOUT_S, offset_ms: int = 0) -> None:
         self.namespace = namespace
         self.offset_ms = offset_ms
+        self.breaks = 0
         self._breaker = Breaker(BREAKER_S)
+        self._patience, self._send_s = Patience(), timeout_s / 2
         self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
         # Retry(NoBackoff(), 0) is "never": a client made without it re-sends a timed-out script up to ten times.
         # Maintenance notifications are on by default over TCP (redis-py 8): they stretch our time-outs, and the pool
         # then hands out connections without looking for an unread answer.
+        # Its own time-outs are off, too: they count time in which our loop was busy. `Patience` limits every wait.
         options: dict[str, Any] = {
-            "socket_connect_timeout": timeout_s,
+            "socket_connect_timeout": None,
             "retry": Retry(NoBackoff(), 0),
             "health_check_interval": 0,
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
-        self._pool = ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, socket_timeout=timeout_s, **options)
+        self._pool = ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, socket_timeout=None, **options)
         self._redis = Redis(connection_pool=self._pool)
         self._blocking = Redis.from_url(url, socket_timeout=None, **options)
 
@@ -92,7 +100,7 @@ class Connection:
                 reply = await self._redis.eval(script.text, 1, *keys_and_arguments)
             return list(reply)
 
-        return await self._guarded(send)
+        return await self._guarded(send, may_probe=script.name in PROBES)
 
     async def command(self, *words: str | bytes | int) -> Any:  # noqa: ANN401 - a reply is whatever the command gives
         """One plain command's reply, for commands that may be repeated. Raises StoreUnavailable."""
@@ -127,20 +135,28 @@ class Connection:
             raise _unavailable(error) from error
         return bytes(reply[1]) if reply else None
 
+    async def server(self) -> str:
+        """What tells this start of the server from every other one. Raises StoreUnavailable."""
+        told: dict[str, Any] = await self.command("INFO", "server")
+        return str(told.get("run_id", ""))
+
     async def close(self) -> None:
         """Close every connection."""
         await self._redis.aclose()
         await self._pool.disconnect()
         await self._blocking.aclose()
 
-    async def _guarded(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def _guarded(self, send: Callable[[], Awaitable[T]], *, may_probe: bool = True) -> T:
+        if not (may_probe or self._breaker.is_closed):
+            raise _no_answer()
         async with self._free_connections:
             was_closed = self._breaker.is_closed
-            if not self._breaker.admits(_now()):
+            if not (was_closed or (may_probe and self._breaker.admits(_now()))):
                 raise _no_answer()
             try:
-                reply = await (_sent_at_most_twice(send) if was_closed else send())
+                reply = await (self._sent_at_most_twice(send) if was_closed else self._sent(send))
             except (*_CANNOT_WORK, *_NO_ANSWER) as error:
+                self.breaks += 1
                 self._breaker.failed(_now())
                 if isinstance(error, ReadOnlyError):  # a replica now: the next connections find the new primary
                     await self._pool.disconnect(inuse_connections=False)
@@ -150,14 +166,18 @@ class Connection:
             self._breaker.succeeded()
             return reply
 
+    async def _sent_at_most_twice(self, send: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await self._sent(send)
+        except _CANNOT_WORK:
+            raise
+        except _NO_ANSWER:
+            self.breaks += 1
+            return await self._sent(send)
 
-async def _sent_at_most_twice(send: Callable[[], Awaitable[T]]) -> T:
-    try:
-        return await send()
-    except _CANNOT_WORK:
-        raise
-    except _NO_ANSWER:
-        return await send()
+    async def _sent(self, send: Callable[[], Awaitable[T]]) -> T:
+        async with self._patience.limit(self._send_s):
+            return await send()
 
 
 def _now() -> float:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.scripts import load_script
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.limits import MICROSECONDS, interval_us
+from gateway.domain.limits import MICROSECONDS, interval_us, window_of
 from gateway.domain.usage import Measure, Window
 from gateway.ports import (
     Admitted,
@@ -31,6 +32,7 @@ from gateway.ports import (
     Woken,
 )
 
+SILENCE_S = 3.0  # as in heartbeat.lua
 MILLIONTHS = 1_000_000  # what quotas are counted in: whole numbers, so that nothing is lost to rounding
 
 
@@ -46,6 +48,19 @@ class RedisJobs:
         self._connection = connection
         self._process = process
         self._lease_us = int(lease_s * MICROSECONDS)
+        self._generation = ""
+        self._server = ""
+        self._breaks_seen = -1
+        self._beaten_at = 0.0
+        self._deployment_id = ""
+
+    def belongs_to(self, deployment_id: str, *, has_lost_data: bool) -> None:
+        """Mark a store that loses its data as this deployment's again. `has_lost_data`: it was found empty though jobs
+        ran before, so others may be holding some now.
+        """
+        self._deployment_id = deployment_id
+        if has_lost_data:
+            self._generation = "before"
 
     async def enter(self, entry: Entry) -> Admitted | Refused | EpochChanged | SeedsNeeded:
         """Admit the job, all or nothing. Raises StoreUnavailable; the job may then have been admitted."""
@@ -96,6 +111,7 @@ class RedisJobs:
             "cap": entry.max_concurrency,
             "entered": _microseconds(remembered.entered_at),
         }
+        arguments["quotas"] = [_window(quota, remembered.entered_at) for quota in entry.quotas]
         if granted is not None:
             started = _microseconds(granted.at)
             arguments |= {"backend": granted.backend, "started": started, "before": granted.loaded_before}
@@ -106,8 +122,23 @@ class RedisJobs:
 
     async def beat(self, held_count: int) -> Beat:
         """Say that this process lives, close what dead ones left, learn what changed."""
+        beat = await self._beat(held_count, "")
+        has_lost_data = self._generation not in ("", beat.generation)
+        if self._breaks_seen != self._connection.breaks or beat.at - self._beaten_at > SILENCE_S:
+            # Only after a break can the server be another one, or have begun anew from older data.
+            breaks, server = self._connection.breaks, await self._connection.server()
+            if self._server not in ("", server):
+                has_lost_data, beat = True, await self._beat(held_count, server)
+            self._server, self._breaks_seen = server, breaks
+        if has_lost_data and self._deployment_id:
+            await self._connection.command("SET", self._connection.key("deployment"), self._deployment_id, "NX")
+        self._generation, self._beaten_at = beat.generation, beat.at
+        return replace(beat, has_lost_data=has_lost_data)
+
+    async def _beat(self, held_count: int, new_server: str) -> Beat:
         reply = await self._connection.run(
-            load_script("heartbeat"), "", self._process, secrets.token_hex(8), self._lease_us, held_count
+            load_script("heartbeat"),
+            *("", self._process, secrets.token_hex(8), self._lease_us, held_count, self._generation, new_server),
         )
         at, generation, epoch, version, dispatcher, reaped, agreement, *held = reply
         return Beat(
@@ -181,6 +212,13 @@ class RedisJobs:
                 for quota in entry.quotas
             ],
         }
+
+
+def _window(quota: Quota, entered_at: float) -> dict[str, str]:
+    """The window that a job which entered then reserved from, as the scripts name it, and how much."""
+    first, _ = window_of(quota.window, round(entered_at * MICROSECONDS))
+    name = f"{quota.measure}:{quota.window}:{first}"
+    return {"name": name, "measure": quota.measure, "amount": str(round(quota.amount * MILLIONTHS))}
 
 
 def _microseconds(at: float) -> str:

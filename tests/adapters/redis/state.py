@@ -23,6 +23,8 @@ def state_of_redis(client: redis.Redis, namespace: str, now_us: int) -> State:
     state["slots"], state["catalogue"] = raw.get("slot", {}), raw.get("catalogue", {})
     state["version"] = raw.get("catalogue_version", "")
     state["tickets"] = [(job, int(entered)) for job, entered in raw.get("tickets", [])]
+    state["admitted"] = int(raw.get("admitted", {}).get("count", "0"))
+    state["grace"] = int(raw.get("grace", "0"))
     state["heartbeats"] = {process: int(at) for process, at in raw.get("procs", [])}
     state["lease"] = raw.get("lease", "")
     state["events"] = [tuple(*fields.items()) for _, fields in raw.get("events", [])]
@@ -85,6 +87,8 @@ def state_of_memory(store: MemoryStore) -> State:
         "catalogue": {backend: inventory.decode() for backend, inventory in store.catalogue.items()},
         "version": str(store.catalogue_version or ""),
         "tickets": [(job_id, store.jobs[job_id].entered_us) for job_id in store.waiting],
+        "admitted": store.admitted,
+        "grace": store.grace_us,
         "heartbeats": store.heartbeats,
         "lease": "" if store.lease is None else f"{store.lease[0]} {store.lease[1]}",
         "events": [(kind, job_id) for _, kind, job_id in store.events],

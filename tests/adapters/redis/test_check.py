@@ -42,8 +42,8 @@ async def server_that_says(info: str) -> AsyncIterator[str]:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         while data := await reader.read(65536):
-            known = b"INFO" in data
-            writer.write(f"${len(info)}\r\n{info}\r\n".encode() if known else b"+OK\r\n" * data.count(b"*"))
+            is_asked = b"$4\r\nINFO\r\n" in data
+            writer.write(f"${len(info)}\r\n{info}\r\n".encode() if is_asked else b"+OK\r\n" * data.count(b"*"))
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from time import monotonic
 
 import pytest
 
@@ -12,7 +13,7 @@ from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.pool import RedisPool
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Admitted, RateState
-from tests.contracts.job_worlds import entry, queued, rate
+from tests.contracts.job_worlds import entry, leaving, queued, rate
 from tests.support.processes import wait_until_async
 
 LIMITS = (rate(6, 5),)
@@ -20,8 +21,8 @@ LIMITS = (rate(6, 5),)
 
 @pytest.fixture
 async def slow(proxy):
-    """A process behind the proxy that gives up on an answer after 0.5 s, and its connection."""
-    connection = Connection(proxy.url, "test", timeout_s=0.5)
+    """A process behind the proxy that gives up on an answer after 0.5 s, twice, and its connection."""
+    connection = Connection(proxy.url, "test", timeout_s=1.0)
     yield connection
     await connection.close()
 
@@ -91,9 +92,57 @@ async def test_a_silent_server_is_asked_twice_and_then_left_alone_but_for_one_pr
     probe_due = asyncio.Event()
     loop.call_at(opened_at + 1.01, probe_due.set)
     await probe_due.wait()
-    answers = await asyncio.gather(*(jobs.enter(entry(epoch)) for _ in range(20)), return_exceptions=True)
+    calls = [*(jobs.enter(entry(epoch)) for _ in range(20)), *(jobs.beat(0) for _ in range(20))]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(answer) for answer in answers} == {StoreUnavailable}
     assert proxy.requests == sent + 3
+
+
+async def test_no_call_of_a_client_is_ever_the_probe_that_waits(proxy, slow):
+    jobs = RedisJobs(slow, "p")
+    epoch = await jobs.epoch()
+    proxy.answers.clear()
+    with pytest.raises(StoreUnavailable):
+        await jobs.beat(0)
+    sent, loop = proxy.requests, asyncio.get_running_loop()
+    probe_due = asyncio.Event()
+    loop.call_at(loop.time() + 1.01, probe_due.set)
+    await probe_due.wait()
+    for call in (jobs.enter(entry(epoch)), jobs.leave(leaving("j")), jobs.requeue("op", "j", (), b"{}", None)):
+        with pytest.raises(StoreUnavailable):
+            await call
+    assert proxy.requests == sent
+
+
+async def test_calls_that_wait_when_the_store_falls_silent_are_all_refused_together(proxy, slow):
+    jobs = RedisJobs(slow, "p")
+    epoch = await jobs.epoch()
+    proxy.answers.clear()
+    sent, began = proxy.requests, asyncio.get_running_loop().time()
+    calls = (jobs.enter(entry(epoch, tenant_id=f"t{number}")) for number in range(500))
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {StoreUnavailable}
+    assert proxy.requests <= sent + 2 * MAX_CONNECTIONS  # the others met the open breaker
+    assert asyncio.get_running_loop().time() - began < 3.0, "one after the other they would wait for 16 s"
+
+
+async def test_a_loop_that_is_busy_for_longer_than_the_time_out_does_not_blame_the_store(valkey, connection):
+    hasty = Connection(valkey.url, "test", timeout_s=0.4)
+    jobs = RedisJobs(hasty, "p")
+    epoch = await jobs.epoch()
+
+    async def hog() -> None:
+        for _ in range(4):
+            until = monotonic() + 0.6
+            while monotonic() < until:
+                pass
+            await asyncio.sleep(0)
+
+    calls = (jobs.enter(entry(epoch, tenant_id=f"t{number}")) for number in range(100))
+    answers = await asyncio.gather(*calls, hog())
+    assert {type(answer) for answer in answers[:-1]} == {Admitted}
+    assert hasty.breaks == 0
+    await hasty.close()
 
 
 async def test_the_first_answer_ends_the_outage(proxy, slow):

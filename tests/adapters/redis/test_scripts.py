@@ -59,6 +59,7 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "drop_records": (st.integers(1, 3),),
     "keys_changed": (),
     "forward": (st.sampled_from([0.001, 0.4, 2.5, 4.0, 11.0, 50_000.0]),),
+    "live_on": (processes,),
     "repeat": (st.integers(0, 40),),
 }
 OFTEN = ("enter", "enter", "enter", "leave", "leave", "requeue", "grant", "grant", "poll", "publish", "repeat")
@@ -145,6 +146,13 @@ class Actor:
 
     async def forward(self, seconds):
         self._twins.fast_forward(seconds)
+
+    async def live_on(self, process):
+        """Long enough for the others to be taken for dead."""
+        for _ in range(6):
+            await self._twins.beat(process, 0)
+            self._twins.fast_forward(2.0)
+        await self._twins.beat(process, 0)
 
     async def repeat(self, which):
         await self._twins.repeat(which)

@@ -11,6 +11,7 @@ import redis
 
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.scripts import Script
+from gateway.domain.limits import MICROSECONDS
 from gateway.ports import Admitted, Beat, Entry, SeedsNeeded
 from tests.adapters.redis.state import check_invariants, state_of_memory, state_of_redis
 from tests.contracts.job_worlds import MemoryWorld, Process, RedisWorld, new_id
@@ -53,6 +54,7 @@ class Twins:
         """The first heartbeat, after which both worlds have the same generation and epoch."""
         beat = await self._pairs[0][0].jobs.beat(0)
         self.memory.store.generation, self.memory.store.epoch = beat.generation, beat.epoch
+        self.memory.store.counting_since_us = round(beat.at * MICROSECONDS)
         self.epoch = beat.epoch
         await self.both(0, lambda process: process.jobs.beat(0))
 

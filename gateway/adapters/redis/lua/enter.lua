@@ -13,7 +13,7 @@
 local kept = first_answer()
 if kept then return kept end
 local a = cjson.decode(ARGV[3])
-local known = redis.call('MGET', KEYS[1], P .. 'epoch')
+local known = redis.call('MGET', KEYS[1], P .. 'epoch', P .. 'caution')
 
 -- (1) A store that lost its data, or keys that changed since they were looked up: the process must look first.
 if not known[1] then return {'generation', text(now)} end
@@ -49,6 +49,17 @@ local function month_of(day)  -- days since 1970 -> first day of that month, fir
   return first, e * 146097 + y * 365 + math.floor(y / 4) - math.floor(y / 100) + next_doy - 719468
 end
 
+-- What jobs that were put back into a store that lost its data have reserved of a window: no ledger knows of them yet.
+local function put_back(tenant, key)
+  local reserved = 0
+  for _, job in ipairs(redis.call('SMEMBERS', P .. 'out:' .. tenant)) do
+    for _, quota in ipairs(cjson.decode(redis.call('HGET', P .. 'job:' .. job, 'quota') or '[]')) do
+      if quota.key == key then reserved = reserved + tonumber(quota.amount) end
+    end
+  end
+  return reserved
+end
+
 local today = math.floor(now / 86400000000)
 local reservations, missing = {}, {'seed', text(now)}
 for i, quota in ipairs(a.quotas) do
@@ -58,7 +69,7 @@ for i, quota in ipairs(a.quotas) do
   local used = redis.call('GET', key)
   -- A seed counts only if this job was asked for this very window's: asked before midnight it may come after.
   if not used and quota.seed and redis.call('DEL', key .. ':' .. a.job) == 1 then
-    used = text(quota.seed)
+    used = text(quota.seed + put_back(a.tenant, key))
     redis.call('SET', key, used, 'PX', text((last - today + 1) * DAY_MS))
   end
   if not used then
@@ -77,10 +88,11 @@ if #missing > 2 then return refuse(missing) end
 -- (4) Outstanding jobs, waiting and running together.
 local outstanding = redis.call('SCARD', P .. 'out:' .. a.tenant)
 if outstanding >= a.cap + a.max_queued then return refuse({'outstanding', text(now), text(outstanding)}) end
-local backend, loaded = place(a.tenant, a.cap, a.checkpoint, a.backends)
+local backend, loaded = place(a.tenant, a.cap, a.checkpoint, a.backends, known[3])
 if not backend and a.max_queued == 0 then return refuse({'busy', text(now), text(outstanding)}) end
 
 -- (5) Admitted: take everything.
+redis.call('HINCRBY', P .. 'admitted', 'count', 1)
 for i, rate in ipairs(a.rates) do
   redis.call('SET', P .. 'rate:' .. rate.id, text(arrivals[i]), 'PX', text(math.ceil((arrivals[i] - now) / 1000) + 1000))
 end

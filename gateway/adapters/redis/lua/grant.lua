@@ -10,13 +10,14 @@ local kept = first_answer()
 if kept then return kept end
 if dispatcher() ~= ARGV[3] then return answer({'deposed', text(now)}) end
 local reply = {'done', text(now)}
+local nobody_yet = is_cautious(redis.call('GET', P .. 'caution'))
 for i = 4, #ARGV, 2 do
   local job, backend = ARGV[i], ARGV[i + 1]
   local fields = job_fields(job)
   local result
   if not fields or fields.state ~= 'w' or not redis.call('ZSCORE', P .. 'tickets', job) then
     result = 'gone'
-  elseif redis.call('HEXISTS', P .. 'slot', backend) == 1 or redis.call('HGET', P .. 'bstate', backend) ~= 'up' then
+  elseif nobody_yet or redis.call('HEXISTS', P .. 'slot', backend) == 1 or redis.call('HGET', P .. 'bstate', backend) ~= 'up' then
     result = 'taken'
   elseif redis.call('SCARD', P .. 'run:' .. fields.tenant) >= tonumber(fields.cap) then
     result = 'cap'

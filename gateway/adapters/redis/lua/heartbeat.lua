@@ -3,22 +3,49 @@
 -- ARGV[1], ARGV[2]: see prelude; the operation id is not used, a heartbeat may repeat
 -- ARGV[3]: the process; ARGV[4]: a random text, used where generation or epoch is missing
 -- ARGV[5]: lease_us, after which a silent process is dead; ARGV[6]: how many jobs the process believes it holds
+-- ARGV[7]: the generation that the process knew, "" for none; ARGV[8]: the identity of a server that began anew since the
+--          process last looked, else "": acknowledged writes may be missing in its data
 -- returns: {now, generation, epoch, catalogue version, dispatcher or "", jobs reaped, "=" or "!", held job, ...}:
 --          "!" and the jobs held here when their number is not what the process believes
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.heartbeat)
 
 local REAP_AT_ONCE = 200
-local process = ARGV[3]
-redis.call('SET', KEYS[1], ARGV[4], 'NX')
+local SILENCE_US = 3000000  -- three heartbeats
+local process, lease_us = ARGV[3], tonumber(ARGV[5])
+if redis.call('SET', KEYS[1], ARGV[4], 'NX') then redis.call('HSET', P .. 'admitted', 'since', text(now), 'count', 0) end
 redis.call('SET', P .. 'epoch', ARGV[4], 'NX')
+
+-- The store lost data: every process gets one lease to put back what it holds before anything is granted. Each cause
+-- counts once, and keys are looked up anew, for a revocation may be among what was lost.
+local function be_cautious(cause)
+  local kept = redis.call('GET', P .. 'caution')
+  if kept and string.match(kept, '^%d+ (.*)$') == cause then return end
+  redis.call('SET', P .. 'caution', text(now + lease_us) .. ' ' .. cause, 'PX', KEEP_MS)
+  redis.call('SET', P .. 'epoch', ARGV[4])
+end
+
+local generation = redis.call('GET', KEYS[1])
+if ARGV[7] ~= '' and ARGV[7] ~= generation then
+  be_cautious(generation)
+elseif ARGV[8] ~= '' then
+  be_cautious(ARGV[8])
+end
+
+-- When nobody was heard for a while it was the store that was away: the living get the time to be heard again.
+local newest = redis.call('ZREVRANGE', P .. 'procs', 0, 0, 'WITHSCORES')
+if newest[2] and now - tonumber(newest[2]) > SILENCE_US then
+  redis.call('SET', P .. 'grace', text(now + SILENCE_US), 'PX', DAY_MS)
+end
 redis.call('ZADD', P .. 'procs', text(now), process)
-for _, name in ipairs({'procs', 'slot', 'loaded', 'bstate', 'catalogue', 'catalogue_version', 'tickets', 'held:' .. process}) do
+for _, name in ipairs({'procs', 'slot', 'loaded', 'bstate', 'catalogue', 'catalogue_version', 'tickets', 'admitted', 'held:' .. process}) do
   redis.call('PEXPIRE', P .. name, KEEP_MS)
 end
 
 -- A slot whose holder is lost is not free: the backend may still be at work. It is marked, and freed once it is quiet.
 local reaped = 0
-for _, dead in ipairs(redis.call('ZRANGEBYSCORE', P .. 'procs', '-inf', '(' .. text(now - tonumber(ARGV[5])))) do
+local dead_before = now - lease_us
+if now < tonumber(redis.call('GET', P .. 'grace') or '0') then dead_before = 0 end
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', P .. 'procs', '-inf', '(' .. text(dead_before))) do
   local jobs = redis.call('SMEMBERS', P .. 'held:' .. dead)
   table.sort(jobs)
   for _, job in ipairs(jobs) do

@@ -8,7 +8,9 @@
 local kept = first_answer()
 if kept then return kept end
 local process, job, backend = ARGV[3], ARGV[4], ARGV[5]
-if redis.call('HEXISTS', P .. 'slot', backend) == 1 then return refuse({'taken', text(now)}) end
+if is_cautious(redis.call('GET', P .. 'caution')) or redis.call('HEXISTS', P .. 'slot', backend) == 1 then
+  return refuse({'taken', text(now)})
+end
 redis.call('HSET', P .. 'job:' .. job, 'tenant', '-', 'proc', process, 'checkpoint', '', 'cap', 1, 'entered', text(now), 'upkeep', '1')
 redis.call('PEXPIRE', P .. 'job:' .. job, KEEP_MS)
 add(P .. 'held:' .. process, job)

@@ -8,7 +8,7 @@
 -- Keys, all below the prefix P (times are microseconds since the epoch, by the server's clock):
 --   generation, epoch        random texts, compared for equality only; kept until the data are lost
 --                            (with outbox the only keys without a TTL; heartbeats renew those of procs, slot, loaded,
---                            bstate, catalogue, catalogue_version, tickets and held)
+--                            bstate, catalogue, catalogue_version, tickets, admitted and held)
 --   procs                    zset: process -> last heartbeat
 --   held:<process>           set of the jobs that this process answers for
 --   out:<tenant>             set of the tenant's outstanding jobs (waiting + running)
@@ -21,6 +21,9 @@
 --   slot                     hash: backend -> "<job> <tenant> <started>"; "! <job> <since>" while it is recovering
 --   loaded, bstate           hash: backend -> checkpoint / BackendState
 --   catalogue                hash: backend -> inventory as JSON; catalogue_version changes with it
+--   caution                  "<until> <cause>": until then nothing is granted, because the store lost data
+--   grace                    until then no process is taken for dead, because the store itself was silent
+--   admitted                 hash: since -> when counting began, count -> jobs admitted since then
 --   lease                    "<process> <renewed>": who runs the dispatcher
 --   scheduler                what the scheduler remembers over a change of leader, as JSON
 --   events                   stream of tickets that came (A) and left (L), for the dispatcher
@@ -98,10 +101,16 @@ local function event(kind, job)
   end
 end
 
+-- Whether those who hold jobs may not have put all of them back yet into a store that lost data.
+-- `caution` is the value of that key, false where there is none.
+local function is_cautious(caution)
+  return caution and now < tonumber(string.match(caution, '^%d+'))
+end
+
 -- Rule 0: nobody waits, a free backend has the checkpoint loaded, the tenant runs fewer than its cap.
 -- Gives that backend and what was loaded there, or nil.
-local function place(tenant, cap, checkpoint, backends)
-  if #backends == 0 then return nil end
+local function place(tenant, cap, checkpoint, backends, caution)
+  if #backends == 0 or is_cautious(caution) then return nil end
   if redis.call('ZCARD', P .. 'tickets') > 0 then return nil end
   if redis.call('SCARD', P .. 'run:' .. tenant) >= cap then return nil end
   for first = 1, #backends, AT_ONCE do  -- most often one of the first fits: a pool of 200 is not read for it
