@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
@@ -206,6 +207,21 @@ class BoundCaller(Caller):
 
     addresses: tuple[str, ...] = ()
     allows_path: bool = False
+
+    def may_call_from(self, address: str) -> bool:
+        """Whether the key may be used from this IP address; from anywhere when it has no list.
+
+        With a list, what is no IP address (the peer of a Unix socket has none) is refused.
+        """
+        if not self.addresses:
+            return True
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
+        # A socket for both families names an IPv4 peer ::ffff:192.0.2.7.
+        plain = getattr(found, "ipv4_mapped", None) or found
+        return any(plain in ip_network(network) for network in self.addresses)
 
 
 # --- grants --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from gateway.ports.jobs import (
     Rate,
     RateState,
     Refused,
+    Remembered,
     SeedsNeeded,
     Woken,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "RateState",
     "RawReply",
     "Refused",
+    "Remembered",
     "SeedsNeeded",
     "SlotView",
     "SpeedBooks",
