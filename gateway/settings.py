@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     """Networks (CIDR) whose `X-Forwarded-For` is believed; in the environment separated by commas."""
     cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = Field(("*",), min_length=1)
-    """Origins whose pages may call (`https://app.example`), separated by commas; `*` for every page, `none` for none."""
+    """Origins (`https://app.example`) whose pages may call, with commas between; `*` for all, `none` for none."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """The port of `/metrics` of the first worker, each further worker has the next one; 0 for none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
