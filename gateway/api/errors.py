@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.api.rates import refused_rate_headers
-from gateway.domain import errors
+from gateway.domain import errors, managed
 from gateway.domain.keys import Caller
 
 
@@ -38,6 +38,9 @@ STATUS: dict[type[errors.GatewayError], int] = {
     errors.InvalidRequest: 422,
     errors.UnknownModel: 422,
     errors.NeverRunnable: 422,
+    managed.UnknownName: 404,
+    managed.NameTaken: 409,
+    managed.EditConflict: 409,
     errors.SamplerNotFound: 404,
     errors.BodyTooLarge: 413,
     errors.CallTooSlow: 408,

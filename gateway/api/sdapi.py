@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.credentials import caller_of, presented
-from gateway.api.errors import CallerLeft, each_error, json_response
+from gateway.api.errors import CallerLeft, json_response
 from gateway.api.rates import rate_headers
 from gateway.domain.errors import BodyTooLarge
 from gateway.domain.jobs import Operation
@@ -52,7 +52,7 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     """The whole body. Raises BodyTooLarge, from its announced length before it is read where there is one."""
     announced = request.headers.get("content-length", "")
     too_large = BodyTooLarge(f"The body is larger than {most_bytes / 1_000_000:g} MB. Send smaller images.")
-    if announced.isdigit() and int(announced) > most_bytes:
+    if announced.isascii() and announced.isdecimal() and int(announced) > most_bytes:
         raise too_large
     chunks, size = [], 0
     async for chunk in request.stream():
@@ -65,24 +65,22 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
     """The work's result. If the caller leaves first the work is cancelled, ends in order, and CallerLeft is raised."""
+    has_left, error = False, None
     try:
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(_raise_when_gone(request))
-            result = await work
+            try:
+                result = await work
+            except Exception as failed:  # noqa: BLE001 - kept out of the group, to be raised as it is
+                error = failed
             watching.cancel()
-    except BaseExceptionGroup as failed:
-        raise _the_one(failed) from None
+    except* CallerLeft:
+        has_left = True
+    if has_left:
+        raise CallerLeft from error
+    if error is not None:
+        raise error
     return result
-
-
-def _the_one(failed: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What to tell of everything that went wrong: that the caller left, else the first."""
-    found = list(each_error(failed))
-    left = next((error for error in found if isinstance(error, CallerLeft)), None)
-    if left is None:
-        return found[0]
-    left.__cause__ = next((error for error in found if error is not left), None)
-    return left
 
 
 async def _raise_when_gone(request: Request) -> None:
