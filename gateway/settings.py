@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     """Seconds after which what a lost process held (slots, outstanding jobs) is given back, 1 to 15."""
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     """Networks (CIDR) whose `X-Forwarded-For` is believed; in the environment separated by commas."""
-    cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = Field(("*",), min_length=1)
+    cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = ("*",)
     """Origins (`https://app.example`) whose pages may call, with commas between; `*` for all, `none` for none."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """The port of `/metrics` of the first worker, each further worker has the next one; 0 for none."""
@@ -223,6 +223,13 @@ class Settings(BaseSettings):
     def _list_of_words(cls, value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _some_origin(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:  # a worker, who gets no empty setting, would take it for the default
+            raise ValueError("the list is empty")
         return value
 
     @field_validator("admin_token")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -60,9 +60,7 @@ class Edge:
             self._refusals.told(scope, answer.status)
 
     def _prepare(self, scope: Scope, given: dict[bytes, bytes]) -> None:
-        request_id = given.get(b"x-request-id", b"")
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(8).encode()
+        request_id = request_id_of(given)
         path, key = _as_meant(scope["path"])
         scope["path"], scope["raw_path"] = path, path.encode()
         scope["client"] = self._client(scope)
@@ -118,6 +116,12 @@ class _Answer:
             {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0"), *headers]}
         )
         await self.send({"type": "http.response.body", "body": b""})
+
+
+def request_id_of(given: Mapping[bytes, bytes]) -> bytes:
+    """The id of a request with these headers (names in lower case): the caller's own when it is harmless."""
+    request_id = given.get(b"x-request-id", b"")
+    return request_id if _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(8).encode()
 
 
 def only_error(raised: BaseException) -> BaseException:

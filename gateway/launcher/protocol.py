@@ -14,7 +14,6 @@ application first asks for the body, never before.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,8 +22,9 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.api.cors import Cors
+from gateway.api.cors import Cors, Headers
 from gateway.api.errors import answer_to
+from gateway.api.middleware import request_id_of
 from gateway.domain.errors import CallTooSlow, GatewayError, HeadersTooLarge, NotHttp
 from gateway.settings import Settings
 
@@ -61,6 +61,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     _head_timer: asyncio.TimerHandle | None = None
     _is_in_head = False
+    _is_in_body = False
     _head_bytes = 0  # of the head that is being read: of its complete lines
     _fed_bytes = 0  # the same in whole chunks, which counts a line that does not end too
     _is_lingering = False
@@ -80,7 +81,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._is_lingering:
             return
         self._unset_keepalive_if_required()
-        if self._is_in_head:
+        if not self._is_in_body:
             self._fed_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -94,13 +95,15 @@ class GuardedProtocol(HttpToolsProtocol):
             # A failure inside a callback comes wrapped.
             is_large = isinstance(error.__context__, _HeadTooLarge)
             self._refuse(self._too_large() if is_large else NotHttp(_NOT_HTTP))
-        if self._is_in_head and self._head_timer is None and not self.transport.is_closing():
+        # Empty lines between two requests are no head, and must not keep a connection for ever either.
+        is_idle = not self._is_in_body and (self.cycle is None or self.cycle.response_complete)
+        if (self._is_in_head or is_idle) and self._head_timer is None and not self.transport.is_closing():
             self._head_timer = self.loop.call_later(self.limits.head_s, self._head_is_late)
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._is_in_head, self._head_bytes, self._fed_bytes = True, 0, 0
+        self._is_in_head, self._head_bytes = True, 0
 
     def on_url(self, url: bytes) -> None:
         """A part of the request line."""
@@ -114,9 +117,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete; the application is called."""
-        self._is_in_head, self._fed_bytes = False, 0
+        self._is_in_head, self._is_in_body, self._fed_bytes = False, True, 0
         self._stop_head_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        self._is_in_body = False
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer was sent; the connection waits for the next request unless it is about to close."""
@@ -173,7 +181,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()
             return
-        self.transport.write(_as_bytes(error, self.cors))
+        # Of the head that is being read, what is known already; the one before it is another request's.
+        given = dict(self.headers) if self._is_in_head else {}
+        own = [(b"x-request-id", request_id_of(given)), *self.cors.headers(given.get(b"origin"))]
+        self.transport.write(_as_bytes(error, own))
         self.linger()
 
 
@@ -234,11 +245,10 @@ class _LastWords:
         self._protocol.linger()
 
 
-def _as_bytes(error: GatewayError, cors: Cors) -> bytes:
-    """The whole answer. The origin is not known here: named origins learn nothing of such an error, `*` does."""
+def _as_bytes(error: GatewayError, own: Headers) -> bytes:
+    """The whole answer, with these headers besides."""
     answer = answer_to(error)
-    own = [(b"x-request-id", secrets.token_hex(8).encode()), (b"connection", b"close"), *cors.headers(None)]
-    lines = [b"%s: %s\r\n" % header for header in (*answer.raw_headers, *own)]
+    lines = [b"%s: %s\r\n" % header for header in (*answer.raw_headers, *own, (b"connection", b"close"))]
     status = HTTPStatus(answer.status_code)
     first = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     return b"".join([first, *lines, b"\r\n", bytes(answer.body)])

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from gateway.api.cors import Cors
 from gateway.api.errors import on_gateway_error
 from gateway.domain.errors import GatewayError, Unauthenticated
 from gateway.launcher.protocol import GuardedProtocol, Limits, protocol_for
@@ -121,6 +122,8 @@ def post(path, body=b"", length=None, *extra):
         [b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 1_000],
         [b"GET / HTTP/1.1\r\n", *[b"x-%d: 12345678\r\n" % number for number in range(100)]],
         [b"GET / HTTP/1.1\r\nx: ", *[b"y" * 100] * 11],
+        [b"GET / HTTP/1.1\r\nx: " + b"y" * 2_000],
+        [GET, b"GET / HTTP/1.1\r\nx: " + b"y" * 2_000],
         [b"GET /" + b"a" * 2_000 + b" HTTP/1.1\r\n\r\n"],
         [b"GET / HTTP/1.1\r\nx: " + b"y" * 2_000 + b"\r\n\r\n"],
     ],
@@ -129,7 +132,8 @@ async def test_headers_above_the_limit_are_told_so_in_our_words_and_the_connecti
     protocol, wire = connected()
     for chunk in chunks:
         protocol.data_received(chunk)
-    await settled()
+        await settled()
+    wire.written = wire.written[wire.written.index(b"HTTP/1.1 431") :]
     told = json.loads(body_of(wire))
     assert (status_of(wire), told["error"], told["code"]) == (431, "HeadersTooLarge", 431)
     assert told["detail"] == told["message"] == told["errors"]
@@ -139,6 +143,28 @@ async def test_headers_above_the_limit_are_told_so_in_our_words_and_the_connecti
     assert wire.has_eof
     await asyncio.sleep(LIMITS.linger_s)
     assert wire.is_closed
+
+
+async def test_an_error_of_the_connection_bears_the_callers_id_and_lets_a_named_page_read_it():
+    protocol, wire = connected()
+    protocol.cors = Cors(("https://app.example",))
+    protocol.data_received(GET[:-2] + b"Origin: https://app.example\r\nX-Request-Id: mine\r\nx: " + b"y" * 2_000)
+    await settled()
+    protocol.data_received(b"y")
+    headers = headers_of(wire)
+    assert (status_of(wire), headers["x-request-id"]) == (431, "mine")
+    assert headers["access-control-allow-origin"] == "https://app.example"
+
+
+async def test_an_error_of_the_connection_never_bears_the_id_of_the_request_before():
+    protocol, wire = connected()
+    protocol.data_received(GET[:-2] + b"X-Request-Id: before\r\n\r\n")
+    await settled()
+    answered = wire.written
+    protocol.data_received(b"nonsense")
+    assert b"400 Bad Request" in wire.written
+    assert b"x-request-id" in wire.written.removeprefix(answered)
+    assert b"before" not in wire.written.removeprefix(answered)
 
 
 async def test_headers_up_to_the_limit_are_served_again_and_again_on_one_connection():
@@ -188,6 +214,15 @@ async def test_the_time_for_the_next_head_begins_with_its_first_byte():
     assert not wire.has_eof
     await asyncio.sleep(0.2)
     assert (wire.written.count(b"200 OK"), wire.written.count(b"408 Request Timeout")) == (1, 1)
+
+
+async def test_empty_lines_do_not_keep_a_connection():
+    protocol, wire = connected()
+    protocol.data_received(GET)
+    for _ in range(12):
+        await asyncio.sleep(1)
+        protocol.data_received(b"\r\n")
+    assert (wire.written.count(b"HTTP/1.1"), wire.is_closed) == (1, True)
 
 
 async def test_a_body_that_stalls_is_a_408_and_the_connection_ends():
