@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import pytest
@@ -75,12 +76,21 @@ async def busy_first(request):
     return PlainTextResponse(str(len(await request.body())))
 
 
+async def watch(request):
+    """As long as a generation: the caller's going is watched for."""
+    await request.body()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(300):
+            await request.receive()
+    return PlainTextResponse("watched")
+
+
 class Slow(GuardedProtocol):
     limits = LIMITS
 
 
 def connected():
-    handlers = {"/read": read, "/quick": quick, "/refuse": refuse, "/busy": busy_first}
+    handlers = {"/read": read, "/quick": quick, "/refuse": refuse, "/busy": busy_first, "/watch": watch}
     app = Starlette(
         routes=[Route(path, handler, methods=["GET", "POST"]) for path, handler in handlers.items()],
         exception_handlers={GatewayError: on_gateway_error},
@@ -270,6 +280,33 @@ async def test_time_in_which_nobody_asked_for_the_body_is_not_the_callers():
     protocol.data_received(b"x" * 10)
     await settled()
     assert (status_of(wire), body_of(wire)) == (200, b"10")
+
+
+async def test_a_caller_who_sent_everything_may_wait_for_the_answer_as_long_as_it_takes():
+    protocol, wire = connected()
+    protocol.data_received(post(b"/watch", b"body"))
+    await asyncio.sleep(301)
+    assert (status_of(wire), body_of(wire)) == (200, b"watched")
+
+
+async def test_a_head_that_we_do_not_read_is_not_late():
+    protocol, wire = connected()
+    protocol.data_received(post(b"/busy") + GET + GET[:10])
+    assert wire.is_paused
+    await asyncio.sleep(299)
+    assert not wire.is_closed
+    await asyncio.sleep(2)
+    protocol.data_received(GET[10:])
+    await settled()
+    assert wire.written.count(b"200 OK") == 3
+
+
+async def test_what_is_thrown_away_is_read_on_also_when_there_was_too_much_of_it():
+    protocol, wire = connected()
+    protocol.data_received(post(b"/refuse", b"x" * 100_000, 200_000))
+    assert wire.is_paused
+    await settled()
+    assert (status_of(wire), wire.is_paused, wire.is_closed) == (401, False, False)
 
 
 async def test_no_continue_is_sent_before_a_refusal_and_the_connection_ends():
