@@ -163,7 +163,8 @@ def _answer_name(operation: Operation) -> str:
 _NO_BOUND = 1_000_000_000  # the table's word for "the plan alone bounds it"
 _ABOUT = (
     "Every path under /sdapi/v1 stands under /v1 too. Any or no content type is read as JSON. "
-    "The key may be sent as the password of Basic, as a Bearer token or as X-API-Key."
+    "The key may be sent as the password of Basic, as a Bearer token or as X-API-Key; keys that the operator allows to "
+    "may stand in the path too: /k/KEY before any other path."
 )
 _ERROR: Json = {
     "type": "object",

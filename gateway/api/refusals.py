@@ -1,7 +1,7 @@
 """What is logged of calls that were refused, so that an operator can help and an attack does not fill a disk.
 
 A caller whose key was good gets a line of its own, unless its job wrote one. All others are only counted, by what they
-were told, in at most one line a minute.
+were told, in at most one line a minute; unknown paths alone (a browser's icon, a scanner) are worth none.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Refusals:
         if caller is not None:
             self._of_a_caller(scope, caller, status, name)
         else:
-            self._of_a_stranger(f"{status} {name}".strip(), scope)
+            self._counts[f"{status} {name}".strip()] += 1
+            if error is not None:  # the router has no error for what it does not know
+                self._of_strangers(scope)
 
     def _of_a_caller(self, scope: Scope, caller: Caller, status: int, name: str) -> None:
         state = scope["state"]
@@ -53,8 +55,7 @@ class Refusals:
             took_s=round(_now() - state["arrived_at"], 4),
         )
 
-    def _of_a_stranger(self, what: str, scope: Scope) -> None:
-        self._counts[what] += 1
+    def _of_strangers(self, scope: Scope) -> None:
         now = _now()
         if now - self._told_at < EVERY_S:
             return

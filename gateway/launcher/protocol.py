@@ -5,6 +5,8 @@ it is taken from an allowance of `body_patience_s`, which every byte refills at 
 stall for that long and be slower for no longer: then 408. Waiting is counted only while the application asks for the
 body; a pause of our own is nobody's fault.
 
+An answer of which the caller takes nothing for `answer_stall_s` is given up: it would stay in memory for ever.
+
 An answer given before the body was read to its end closes the connection, but not at once: what is still under way is
 thrown away for `linger_s`, because closing a socket with unread data resets the connection, and a caller in the middle
 of sending would see that instead of the answer (RFC 9112, 9.6). `Expect: 100-continue` is answered by uvicorn when the
@@ -42,6 +44,7 @@ class Limits:
     body_bytes_per_s: float = 20_000.0
     body_patience_s: float = 20.0
     linger_s: float = 10.0
+    answer_stall_s: float = 60.0
 
 
 def protocol_for(settings: Settings) -> type[GuardedProtocol]:
@@ -65,6 +68,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _head_bytes = 0  # of the head that is being read: of its complete lines
     _fed_bytes = 0  # the same in whole chunks, which counts a line that does not end too
     _is_lingering = False
+    _reader_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller has come; the time for the first head begins."""
@@ -74,6 +78,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller is gone."""
         self._stop_head_timer()
+        self._stop_reader_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -133,6 +138,16 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             super().on_response_complete()
 
+    def pause_writing(self) -> None:
+        """More of an answer waits than the caller takes."""
+        super().pause_writing()
+        self._look_at_reader(None)
+
+    def resume_writing(self) -> None:
+        """Most of it was taken."""
+        self._stop_reader_timer()
+        super().resume_writing()
+
     def linger(self) -> None:
         """Close our side; throw away what still comes, until the caller closes his or `linger_s` are over."""
         if self._is_lingering or self.transport.is_closing():
@@ -162,6 +177,19 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_reader_timer(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+    def _look_at_reader(self, waiting_bytes: int | None) -> None:
+        """Give the connection up if no less waits now than at the last look, else look again later."""
+        now_waiting = self.transport.get_write_buffer_size()
+        if waiting_bytes is not None and now_waiting >= waiting_bytes:
+            self.transport.abort()
+        else:
+            self._reader_timer = self.loop.call_later(self.limits.answer_stall_s, self._look_at_reader, now_waiting)
 
     def _head_is_late(self) -> None:
         self._head_timer = None

@@ -54,11 +54,13 @@ async def test_an_attack_is_a_line_a_minute_with_numbers():
             await client.get("/nowhere")
         assert [line["counts"] for line in log.warnings] == [{"401 Unauthenticated": 1}]
         await asyncio.sleep(60)
-        await client.get("/nowhere", headers={"x-request-id": "last"})
+        await client.get("/nowhere")
+        assert len(log.warnings) == 1
+        await client.post("/a", headers={"x-request-id": "last"})
     assert log.warnings[1:] == [
         {
             "event": "refused_without_a_key",
-            "counts": {"401 Unauthenticated": 99, "429 RateLimited": 100, "404": 101},
+            "counts": {"401 Unauthenticated": 100, "429 RateLimited": 100, "404": 101},
             "last_request_id": "last",
             "last_address": "192.0.2.1",
         }

@@ -31,6 +31,7 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written, self.has_eof, self.is_closed, self.is_paused = b"", False, False, False
+        self.waiting_bytes, self.is_aborted = 0, False
 
     def get_extra_info(self, name, default=None):
         return {"peername": ("192.0.2.1", 4711), "sockname": ("192.0.2.9", 80)}.get(name, default)
@@ -39,6 +40,12 @@ class Wire(asyncio.Transport):
         assert not self.is_closed
         assert not self.has_eof
         self.written += data
+
+    def get_write_buffer_size(self):
+        return self.waiting_bytes
+
+    def abort(self):
+        self.is_aborted = True
 
     def can_write_eof(self):
         return True
@@ -377,6 +384,29 @@ async def test_an_offer_to_speak_http_2_is_declined_by_answering_as_usual(caplog
         await settled()
     assert wire.written.count(b"200 OK") == 2
     assert caplog.records == []
+
+
+async def test_an_answer_of_which_nothing_is_taken_for_a_minute_is_given_up():
+    protocol, wire = connected()
+    wire.waiting_bytes = 2_000_000
+    protocol.pause_writing()
+    await asyncio.sleep(59.9)
+    assert not wire.is_aborted
+    await asyncio.sleep(0.2)
+    assert wire.is_aborted
+
+
+async def test_an_answer_that_is_taken_slowly_is_not_given_up():
+    protocol, wire = connected()
+    protocol.data_received(GET)
+    wire.waiting_bytes = 2_000_000
+    protocol.pause_writing()
+    for _ in range(20):
+        await asyncio.sleep(50)
+        wire.waiting_bytes -= 1_000
+    protocol.resume_writing()
+    await asyncio.sleep(200)
+    assert not wire.is_aborted
 
 
 async def test_a_connection_that_is_lost_leaves_no_timer_behind():
