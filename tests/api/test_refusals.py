@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.domain import errors
 from tests.api.support import Lines, application, asking
-from tests.api.test_middleware import CALLER, failing
+from tests.api.test_middleware_edge import CALLER, failing
 
 pytestmark = pytest.mark.virtual_time
 

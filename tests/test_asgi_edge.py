@@ -1,4 +1,4 @@
-"""The application as it is put together; nothing is opened before it starts."""
+"""The application behind its edge, before anything is opened and over a pool in virtual time."""
 
 from __future__ import annotations
 
