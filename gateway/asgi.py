@@ -8,18 +8,20 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from gateway.api.errors import on_caller_left, on_gateway_error, on_http_error, on_unexpected_error
+from gateway.api.compression import Compression
+from gateway.api.cors import Cors
+from gateway.api.errors import on_gateway_error, on_http_error
 from gateway.api.listings import ListingRoutes
 from gateway.api.middleware import Edge
 from gateway.api.ops import OpsRoutes
-from gateway.api.sdapi import CallerLeft, GenerationRoutes
+from gateway.api.pages import PageRoutes
+from gateway.api.sdapi import GenerationRoutes
 from gateway.domain.errors import GatewayError
 from gateway.domain.jobs import Operation
 from gateway.settings import Settings
-from gateway.wiring import Services, open_services
+from gateway.wiring import Services, open_log, open_services
 
 SDAPI, ALIAS = "/sdapi/v1", "/v1"
 
@@ -28,19 +30,14 @@ def create_app(settings: Settings) -> FastAPI:
     """The gateway as an ASGI application; stores are opened and loops started by its lifespan."""
     app = FastAPI(
         title="SD.Next gateway",
-        docs_url="/docs",
-        redoc_url=None,
+        openapi_url=None,  # ours is made from the routes and the policy table: see pages
         lifespan=_lifespan(settings),
-        exception_handlers={
-            GatewayError: on_gateway_error,
-            HTTPException: on_http_error,
-            CallerLeft: on_caller_left,
-            ClientDisconnect: on_caller_left,
-            Exception: on_unexpected_error,
-        },
+        exception_handlers={GatewayError: on_gateway_error, HTTPException: on_http_error},
     )
-    app.router.redirect_slashes = False  # the middleware makes both forms one; a redirect would lose a POST's body
-    app.add_middleware(Edge)
+    app.router.redirect_slashes = False  # the edge makes both forms one; a redirect would lose a POST's body
+    app.add_middleware(Compression)
+    # Outermost, so that it answers what nobody else does and no answer lacks its headers.
+    app.add_middleware(Edge, cors=Cors(settings.cors_origins), trusted=settings.trusted_proxies, log=open_log(settings))
     return app
 
 
@@ -58,7 +55,7 @@ def routes(services: Services) -> list[Route]:
     """Every route, under the name of a real server and under its alias."""
     generation = GenerationRoutes(services.gateway)
     listing = ListingRoutes(services.gateway)
-    ops = OpsRoutes(services.readiness)
+    ops, pages = OpsRoutes(services.readiness), PageRoutes()
     # (method, name below /sdapi/v1, further name below /v1): each stands at /sdapi/v1/NAME, /v1/NAME and /v1/FURTHER.
     table: list[tuple[str, str, str, Any]] = [
         ("POST", "txt2img", "", generation.handler(Operation.TXT2IMG)),
@@ -74,5 +71,6 @@ def routes(services: Services) -> list[Route]:
         for method, name, further, handler in table
         for path in (f"{SDAPI}/{name}", f"{ALIAS}/{name}", *((f"{ALIAS}/{further}",) if further else ()))
     ]
-    own = [("/livez", ops.livez), ("/readyz", ops.readyz)]
+    own: list[tuple[str, Any]] = [("/livez", ops.livez), ("/readyz", ops.readyz)]
+    own += [("/", pages.front), ("/docs", pages.docs), ("/openapi.json", pages.openapi)]
     return doubled + [Route(path, handler, methods=["GET"]) for path, handler in own]

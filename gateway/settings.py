@@ -34,6 +34,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from gateway.domain.keys import has_key_form
 
 _PREFIX = "GATEWAY_"
+_ORIGIN = r"^(\*|none|null|[a-z][a-z0-9+.-]*://[^/\s]+)$"
 _TWICE = "it is set both itself and as a file (_FILE); keep one of the two"
 # What Kubernetes sets in every container of a namespace that has a service called "gateway".
 _NOT_OURS = re.compile(r"GATEWAY_(SERVICE_.*|PORT_\d+_.*)")
@@ -134,6 +135,8 @@ class Settings(BaseSettings):
     """Seconds after which what a lost process held (slots, outstanding jobs) is given back, 1 to 15."""
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     """Networks (CIDR) whose `X-Forwarded-For` is believed; in the environment separated by commas."""
+    cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = ("*",)
+    """Origins (`https://app.example`) whose pages may call, with commas between; `*` for all, `none` for none."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """The port of `/metrics` of the first worker, each further worker has the next one; 0 for none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -215,11 +218,18 @@ class Settings(BaseSettings):
             raise ValueError(f"two backends are called {', '.join(twice)}; give each its own name")
         return value
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "cors_origins", mode="before")
     @classmethod
-    def _list_of_networks(cls, value: Any) -> Any:  # noqa: ANN401
+    def _list_of_words(cls, value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _some_origin(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:  # a worker, who gets no empty setting, would take it for the default
+            raise ValueError("the list is empty")
         return value
 
     @field_validator("admin_token")

@@ -55,7 +55,16 @@ from gateway.settings import Settings
 
 FIRST_LOOK_S = 10.0
 
-__all__ = ["Schema", "Services", "check_schema", "migrate_schema", "open_management", "open_services", "wall_clock"]
+__all__ = [
+    "Schema",
+    "Services",
+    "check_schema",
+    "migrate_schema",
+    "open_log",
+    "open_management",
+    "open_services",
+    "wall_clock",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,11 @@ class Nobody:
         """Nothing to do."""
 
 
+def open_log(settings: Settings) -> Log:
+    """Where lines go that operators read."""
+    return Log(settings.log_level, settings.log_format)
+
+
 def wall_clock() -> float:
     """Seconds since the epoch."""
     return time.time()  # noqa: TID251 - this is where time is supplied
@@ -140,7 +154,7 @@ def wall_clock() -> float:
 @asynccontextmanager
 async def open_services(settings: Settings, state: Any) -> AsyncIterator[Services]:  # noqa: ANN401 - Starlette's bag
     """Everything a serving process needs, its loops running. `state` is the application's, shared with the worker."""
-    log = Log(settings.log_level, settings.log_format)
+    log = open_log(settings)
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings))
         client = SdnextClient()

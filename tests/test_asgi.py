@@ -39,7 +39,7 @@ async def test_what_does_not_exist_is_told_in_the_words_of_a_real_server(tmp_pat
         assert (wrong.status_code, wrong.json(), wrong.headers["allow"]) == (
             405,
             {"detail": "Method Not Allowed"},
-            "POST",
+            "OPTIONS, POST",
         )
         assert missing.headers["x-request-id"] != wrong.headers["x-request-id"]
         assert (await whole.client.head("/livez")).status_code == 200

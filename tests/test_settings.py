@@ -273,3 +273,31 @@ def test_every_setting_can_be_passed_to_a_child():
     }  # fmt: skip
     passed = {name.removeprefix("GATEWAY_").lower() for name in child if name.startswith("GATEWAY_")}
     assert passed == set(Settings.model_fields) - empty
+
+
+# --- pages that may call --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, ("*",)),
+        ("none", ("none",)),
+        ("https://a.example, http://localhost:3000", ("https://a.example", "http://localhost:3000")),
+        ("app://obsidian.md,null", ("app://obsidian.md", "null")),
+    ],
+)
+def test_the_pages_that_may_call_are_a_list_and_workers_get_the_same(given, expected, monkeypatch):
+    if given:
+        monkeypatch.setenv("GATEWAY_CORS_ORIGINS", given)
+    loaded = load_settings()
+    assert loaded.cors_origins == expected
+    monkeypatch.setenv("GATEWAY_CORS_ORIGINS", environment_for_child(loaded)["GATEWAY_CORS_ORIGINS"])
+    assert load_settings().cors_origins == expected
+
+
+@pytest.mark.parametrize("given", [(), ("a.example",), ("https://a.example/path",), ("https://",)])
+def test_what_is_no_origin_is_refused_and_an_empty_list_does_not_mean_everybody(given):
+    (told,) = problems(cors_origins=given)
+    assert told.startswith("cors_origins")
+    assert "`none` for none" in told

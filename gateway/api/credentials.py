@@ -1,18 +1,21 @@
 """The key in a request's headers, in any of the forms that real clients send.
 
 In this order, the first that yields something counts: `Authorization: Basic` (with a colon: the password, or the user
-name
-when the password is empty or a placeholder; without: the whole text, or the raw value when that has a key's form),
-`Authorization: Bearer`, `X-API-Key`.
+name when the password is empty or a placeholder; without: the whole text, or the raw value when that has a key's form),
+`Authorization: Bearer`, `X-API-Key`, and the key in the path (`/k/KEY/...`), which the edge took out of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Mapping
 
-from gateway.domain.keys import has_key_form
+from starlette.requests import Request
+
+from gateway.domain.keys import Caller, has_key_form
+from gateway.flow.authenticate import Authenticator, Origin
 
 # What clients send for "nothing": JavaScript's and Python's words for it, and the examples of setup pages.
 _PLACEHOLDERS = frozenset({"", "x", "api", "token", "undefined", "null", "none"})
@@ -30,6 +33,26 @@ def credential_of(headers: Mapping[str, str]) -> str | None:
     elif has_key_form(scheme) and not value:
         found = scheme
     return found or headers.get("x-api-key", "").strip() or None
+
+
+def presented(request: Request) -> tuple[str | None, Origin]:
+    """The credential of a request and where it came from."""
+    address = request.client.host if request.client else ""
+    credential = credential_of(request.headers)
+    in_path: str | None = getattr(request.state, "path_key", None)
+    if credential is None and in_path is not None:
+        return in_path, Origin(address, is_in_path=True)
+    return credential, Origin(address)
+
+
+async def caller_of(request: Request, authenticator: Authenticator) -> Caller:
+    """Who calls; from here on `request.state` has `caller`, and `auth_s`, how long it took. Raises what
+    `Authenticator.authenticate` does."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    caller = await authenticator.authenticate(*presented(request))
+    request.state.caller, request.state.auth_s = caller, clock() - began
+    return caller
 
 
 def _from_basic(value: str) -> str | None:

@@ -7,12 +7,24 @@ The body is one shape for every error, so that each of the clients finds its sen
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
+from gateway.api.rates import refused_rate_headers
 from gateway.domain import errors, managed
+from gateway.domain.keys import Caller
+
+
+class CallerLeft(Exception):
+    """The caller closed the connection before the answer was there; there is nobody to tell.
+
+    Its cause, where it has one, is what went wrong besides while the call was given up.
+    """
+
 
 REALM = 'Basic realm="SD.Next gateway, key as password"'
 
@@ -31,6 +43,9 @@ STATUS: dict[type[errors.GatewayError], int] = {
     managed.EditConflict: 409,
     errors.SamplerNotFound: 404,
     errors.BodyTooLarge: 413,
+    errors.CallTooSlow: 408,
+    errors.HeadersTooLarge: 431,
+    errors.NotHttp: 400,
     errors.RouteNotFound: 404,
     errors.CapacityError: 503,
     errors.RateLimited: 429,
@@ -73,6 +88,8 @@ def answer_to(error: errors.GatewayError) -> Response:
     headers = {}
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = REALM
+    if error.job_id:
+        headers["X-Job-Id"] = error.job_id
     retry_after_s = getattr(error, "retry_after_s", 0.0)
     if retry_after_s > 0:
         headers["Retry-After"] = str(math.ceil(retry_after_s))
@@ -88,31 +105,49 @@ def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None
     return Response(body, status, headers, media_type="application/json")
 
 
-async def on_gateway_error(_request: Request, error: Exception) -> Response:
+async def on_gateway_error(request: Request, error: Exception) -> Response:
     """Starlette's handler for everything in the error tree."""
     assert isinstance(error, errors.GatewayError)  # noqa: S101 - registered for that type alone
-    return answer_to(error)
+    answer = answer_to(error)
+    request.state.error = error
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if (
+        caller is not None
+        and isinstance(error, errors.CapacityError)
+        and answer.status_code == STATUS[errors.RateLimited]
+    ):
+        answer.headers.update(refused_rate_headers(caller.plan, error))
+    return answer
 
 
-async def on_http_error(_request: Request, error: Exception) -> Response:
+async def on_http_error(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown routes and wrong methods, in the words of a real server."""
     status = getattr(error, "status_code", 500)
-    detail = {404: b'{"detail":"Not Found"}', 405: b'{"detail":"Method Not Allowed"}'}
-    headers = getattr(error, "headers", None)
-    if status in detail:
-        return json_response(detail[status], status, headers)
-    return json_response(error_body("HTTPException", status, str(getattr(error, "detail", error))), status, headers)
+    if status == 404:  # noqa: PLR2004 - the table of statuses is this file
+        return answer_to(errors.RouteNotFound())
+    if status == 405:  # noqa: PLR2004 - as above
+        allowed = ", ".join(sorted(methods_at(request.scope["path"], request.app.router.routes) | {"OPTIONS"}))
+        return json_response(b'{"detail":"Method Not Allowed"}', status, {"Allow": allowed})
+    sentence, headers = str(getattr(error, "detail", error)), getattr(error, "headers", None)
+    return json_response(error_body("HTTPException", status, sentence), status, headers)
 
 
-async def on_caller_left(_request: Request, _error: Exception) -> Response:
-    """Nobody is there to read an answer, and nothing went wrong that an operator should see."""
-    return Response(status_code=499)
+def methods_at(path: str, routes: Iterable[BaseRoute]) -> set[str]:
+    """Every method that some route answers at `path`; a path may have a route for each."""
+    found = (route.methods for route in routes if isinstance(route, Route) and route.path_regex.match(path))
+    return {method for methods in found for method in methods or ()}
 
 
-async def on_unexpected_error(request: Request, _error: Exception) -> Response:
-    """A defect of ours: the caller learns that it is ours, and nothing of its inside."""
+def each_error(error: BaseException) -> Iterator[BaseException]:
+    """The errors inside of groups, however deep; one that is no group is itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from each_error(part)
+    else:
+        yield error
+
+
+def unexpected_answer() -> Response:
+    """The answer to a defect of ours: the caller learns that it is ours, and nothing of its inside."""
     sentence = "The gateway failed on this call; the operator's log has the reason under the request id."
-    # This answer is made outside of the middleware that gives all others their id.
-    request_id = getattr(request.state, "request_id", "")
-    headers = {"X-Request-Id": request_id} if request_id else None
-    return json_response(error_body("InternalError", 500, sentence), 500, headers)
+    return json_response(error_body("InternalError", 500, sentence), 500)

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.credentials import credential_of
+from gateway.api.credentials import caller_of
 from gateway.api.errors import json_response
 from gateway.domain.catalogue import Catalogue
 from gateway.domain.catalogue.listings import models_listed, samplers_listed, upscalers_listed
@@ -49,7 +49,7 @@ class ListingRoutes:
         return json_response(msgspec.json.encode(options_of(caller, catalogue, self._gateway.operator.default_model)))
 
     async def _caller_and_catalogue(self, request: Request) -> tuple[Caller, Catalogue]:
-        caller = await self._gateway.authenticator.authenticate(credential_of(request.headers))
+        caller = await caller_of(request, self._gateway.authenticator)
         catalogue = self._gateway.current.catalogue
         if not catalogue.backends:
             raise NoCapacity("No backend has been seen yet. Try again in a moment.", retry_after_s=2.0)

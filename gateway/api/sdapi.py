@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.credentials import credential_of
-from gateway.api.errors import json_response
+from gateway.api.credentials import caller_of, presented
+from gateway.api.errors import CallerLeft, json_response
+from gateway.api.rates import rate_headers
 from gateway.domain.errors import BodyTooLarge
 from gateway.domain.jobs import Operation
-from gateway.domain.plans import Caps
 from gateway.flow.serve import Call, Gateway, Served
 
 T = TypeVar("T")
-MOST_BODY_BYTES = Caps().body_bytes
-
-
-class CallerLeft(Exception):
-    """The caller closed the connection before the answer was there; there is nobody to tell."""
 
 
 class GenerationRoutes:
@@ -34,24 +29,35 @@ class GenerationRoutes:
         """The handler of one operation."""
 
         async def handle(request: Request) -> Response:
-            credential = credential_of(request.headers)
-            await self._gateway.authenticator.authenticate(credential)  # before a byte of the body is asked for
-            call = Call(operation, await read_body(request), credential, request.state.request_id)
-            return answer_of(await while_connected(request, self._gateway.serve(call)))
+            caller = await caller_of(request, self._gateway.authenticator)  # before a byte of the body is asked for
+            began = _now()
+            body = await read_body(request, caller.plan.caps.body_bytes)
+            request.state.body_s = _now() - began
+            credential, origin = presented(request)
+            call = Call(operation, body, credential, request.state.request_id, origin)
+            return answer_of(await while_connected(request, self._gateway.serve(call)), spent(request))
 
+        # Read by the description of the interface.
+        handle.operation = operation  # type: ignore[attr-defined]
         return handle
 
 
-async def read_body(request: Request) -> bytes:
+def spent(request: Request) -> dict[str, float]:
+    """Seconds since the request arrived (`all`), and those that went to its key and its body."""
+    state = request.state
+    return {"all": _now() - state.arrived_at, "auth": state.auth_s, "body": state.body_s}
+
+
+async def read_body(request: Request, most_bytes: int) -> bytes:
     """The whole body. Raises BodyTooLarge, from its announced length before it is read where there is one."""
     announced = request.headers.get("content-length", "")
-    too_large = BodyTooLarge(f"The body is larger than {MOST_BODY_BYTES // 1_000_000} MB. Send smaller images.")
-    if announced.isascii() and announced.isdecimal() and int(announced) > MOST_BODY_BYTES:
+    too_large = BodyTooLarge(f"The body is larger than {most_bytes / 1_000_000:g} MB. Send smaller images.")
+    if announced.isascii() and announced.isdecimal() and int(announced) > most_bytes:
         raise too_large
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MOST_BODY_BYTES:
+        if size > most_bytes:
             raise too_large
         chunks.append(chunk)
     return b"".join(chunks)
@@ -84,16 +90,26 @@ async def _raise_when_gone(request: Request) -> None:
             raise CallerLeft
 
 
-def answer_of(served: Served) -> Response:
+def answer_of(served: Served, spent_s: Mapping[str, float]) -> Response:
     """The answer with its headers: ids, adjustments, where the time went, what is left of the rate."""
-    timing, plan = served.timing, served.caller.plan
-    parts = {"queue": timing.queue_s, "swap": timing.swap_s, "generate": timing.generation_s}
+    timing = served.timing
+    parts = {
+        "auth": spent_s["auth"],
+        "body": spent_s["body"],
+        "queue": timing.queue_s,
+        "swap": timing.swap_s,
+        "generate": timing.generation_s,
+    }
+    parts["gateway"] = max(0.0, spent_s["all"] - sum(parts.values()))
     headers = {
         "X-Job-Id": served.job_id,
         "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in parts.items()),
-        "RateLimit-Policy": f'"requests";q={plan.burst};w={round(60 * plan.burst / plan.requests_per_minute)}',
-        "RateLimit": f'"requests";r={served.rate.remaining};t={round(served.rate.reset_s)}',
+        **rate_headers(served.caller.plan, served.rate.remaining, served.rate.reset_s),
     }
     if served.adjustments:
         headers["X-Gateway-Adjusted"] = ", ".join(served.adjustments)
     return json_response(served.body, headers=headers)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 
 class GatewayError(Exception):
-    """Any refusal or failure the gateway can answer with; `str()` of it is a sentence for the caller."""
+    """Any refusal or failure the gateway can answer with; `str()` of it is a sentence for the caller.
+
+    `job_id` names the job it ended, "" when none was admitted.
+    """
+
+    job_id = ""
 
 
 # --- the caller's fault ------------------------------------------------------------------------
@@ -62,6 +67,18 @@ class SamplerNotFound(CallerError):
 
 class BodyTooLarge(CallerError):
     """Body, image bytes or pixels above the limit."""
+
+
+class CallTooSlow(CallerError):
+    """Headers or body came slower than the gateway waits for."""
+
+
+class HeadersTooLarge(CallerError):
+    """The request line and the headers together are above the limit."""
+
+
+class NotHttp(CallerError):
+    """What came over the connection is no HTTP request."""
 
 
 class RouteNotFound(CallerError):

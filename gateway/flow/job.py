@@ -70,6 +70,8 @@ class Job:
             yield
         except BaseException as raised:
             error = raised
+            if isinstance(raised, GatewayError):
+                raised.job_id = self.job_id
             raise
         finally:
             await _finish(self._leave(error))

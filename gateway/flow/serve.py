@@ -17,7 +17,7 @@ from gateway.domain.errors import AttemptFailed, BackendLacks, GatewayError, Gen
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
 from gateway.domain.parameters import OperatorPolicy, Shaped, ShapingContext, shape
-from gateway.flow.authenticate import Authenticator, Epoch
+from gateway.flow.authenticate import NOWHERE, Authenticator, Epoch, Origin
 from gateway.flow.enter import Entrance, KeysChanged
 from gateway.flow.faults import Faults
 from gateway.flow.forward import Abandoned, Attempt, Forwarder
@@ -40,6 +40,7 @@ class Call:
     body: bytes
     credential: str | None
     request_id: str
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Gateway:
             for _ in range(LOOKUPS):
                 # Before the look-up: what it finds may be older than an epoch that comes while it is under way.
                 epoch = self.epoch.current
-                caller = await self.authenticator.authenticate(call.credential)
+                caller = await self.authenticator.authenticate(call.credential, call.origin)
                 shaped = shape(call.operation, call.body, self._context(caller))
                 job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
                 self.faults.refuse(shaped, job.fingerprint)

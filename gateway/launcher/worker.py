@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import json
 import os
 import signal
 import socket
@@ -24,7 +23,9 @@ from typing import Any
 
 import uvicorn
 
+from gateway.api.errors import answer_to
 from gateway.domain.errors import Draining
+from gateway.launcher.protocol import protocol_for
 from gateway.settings import Settings
 
 Message = MutableMapping[str, Any]
@@ -97,7 +98,7 @@ class Gate:
             # Only our own end of grace is turned into an answer; the task ends with it.
             if not self.is_over or has_begun:
                 raise
-            await _refuse(send)
+            await _refuse(scope, send)
 
 
 class WorkerServer(uvicorn.Server):
@@ -117,7 +118,7 @@ class WorkerServer(uvicorn.Server):
             uvicorn.Config(
                 self._gate,
                 loop="auto",  # uvloop where there is one
-                http="httptools",
+                http=protocol_for(settings),
                 ws="none",
                 interface="asgi3",
                 lifespan="on",
@@ -195,16 +196,10 @@ class WorkerServer(uvicorn.Server):
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
-async def _refuse(send: Send) -> None:
-    error = Draining("This gateway process is shutting down. Send the call again.", retry_after_s=1.0)
-    sentence = str(error)
-    texts = {"detail": sentence, "body": "", "errors": sentence, "message": sentence}
-    body = json.dumps({"error": type(error).__name__, "code": 503, **texts}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", b"1"),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _refuse(scope: Message, send: Send) -> None:
+    answer = answer_to(Draining("This gateway process is shutting down. Send the call again.", retry_after_s=1.0))
+    # What every answer to this request bears, also when the application is no longer there to add it.
+    own = scope.get("state", {}).get("answer_headers", ())
+    headers = [*answer.raw_headers, *own, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

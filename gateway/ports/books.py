@@ -19,6 +19,9 @@ class KeyStore(Protocol):
         """The caller whose key has this SHA-256, None if there is none or it is revoked. Expiry is the flow's to
         check."""
 
+    async def find_digests(self) -> frozenset[str]:
+        """The SHA-256 of every key that `find_caller` would find."""
+
 
 class Ledger(Protocol):
     """Closed jobs."""

@@ -8,36 +8,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from gateway.api.errors import on_caller_left, on_gateway_error, on_http_error, on_unexpected_error
-from gateway.api.middleware import Edge
-from gateway.api.sdapi import CallerLeft, GenerationRoutes
-from gateway.domain.errors import GatewayError
+from gateway.api.sdapi import GenerationRoutes
 from gateway.domain.jobs import Operation
+from tests.api.support import Lines
+from tests.api.support import application as behind_the_edge
 from tests.flow.world import KEY
 
 SMALL = {"prompt": "a cat", "steps": 4, "width": 64, "height": 64, "sd_model_checkpoint": "red"}
 PATH = "/sdapi/v1/txt2img"
 
 
-def application(gateway: Any, *more: Route) -> Starlette:
+def application(gateway: Any, *more: Route, log: Lines | None = None) -> Starlette:
     """One generation route with the edge and the error table of the real application, and `more`."""
-    handler = GenerationRoutes(gateway).handler(Operation.TXT2IMG)
-    app = Starlette(
-        routes=[Route(PATH, handler, methods=["POST"]), *more],
-        exception_handlers={
-            GatewayError: on_gateway_error,
-            HTTPException: on_http_error,
-            CallerLeft: on_caller_left,
-            ClientDisconnect: on_caller_left,
-            Exception: on_unexpected_error,
-        },
-    )
+    routes = list(more)
+    if gateway is not None:
+        routes.append(Route(PATH, GenerationRoutes(gateway).handler(Operation.TXT2IMG), methods=["POST"]))
+    app = behind_the_edge({}, log)
+    app.router.routes.extend(routes)
     app.router.redirect_slashes = False
-    app.add_middleware(Edge)
     return app
 
 

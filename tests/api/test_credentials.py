@@ -5,8 +5,13 @@ from __future__ import annotations
 from base64 import b64encode, urlsafe_b64encode
 
 import pytest
+from starlette.requests import Request
 
-from gateway.api.credentials import credential_of
+from gateway.api.credentials import caller_of, credential_of, presented
+from gateway.domain.errors import Unauthenticated
+from gateway.domain.keys import Caller, digest_of
+from gateway.domain.plans import Plan
+from gateway.flow.authenticate import Authenticator, Epoch, Origin
 
 KEY = "sk-demo_key-0123456789"
 
@@ -60,3 +65,46 @@ def test_basic_counts_before_x_api_key():
 @pytest.mark.parametrize("value", ["Basic !!!not-base64!!!", "Basic //79", "Digest abc", "Negotiate xyz"])
 def test_what_cannot_be_read_is_no_credential(value):
     assert credential_of({"authorization": value}) is None
+
+
+# --- from a request -------------------------------------------------------------------------------
+
+
+def request(path_key=None, client=("192.0.2.1", 4711), **headers):
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "headers": raw, "client": client, "state": {"path_key": path_key}})
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (request(authorization=f"Bearer {KEY}"), (KEY, Origin("192.0.2.1"))),
+        (request("sk-in-path"), ("sk-in-path", Origin("192.0.2.1", is_in_path=True))),
+        (request("sk-in-path", authorization="Basic "), ("sk-in-path", Origin("192.0.2.1", is_in_path=True))),
+        (request("sk-in-path", x_api_key=KEY), (KEY, Origin("192.0.2.1"))),
+        (request(client=None), (None, Origin(""))),
+    ],
+)
+def test_a_credential_comes_with_where_it_came_from_and_headers_count_before_the_path(asked, expected):
+    assert presented(asked) == expected
+
+
+class Keys:
+    """A key store with one key."""
+
+    async def find_caller(self, digest):
+        return Caller("k1", "sk-demo_", "t1", "Tenant", Plan()) if digest == digest_of(KEY) else None
+
+
+async def test_the_caller_is_left_with_the_request_for_whoever_answers_it():
+    ours = Authenticator(Keys(), Epoch(), lambda: 0.0)
+    asked = request(x_api_key=KEY)
+    assert await caller_of(asked, ours) is asked.state.caller
+    assert asked.state.auth_s >= 0
+
+
+async def test_of_an_unknown_key_no_caller_is_left():
+    asked = request(x_api_key=KEY + "x")
+    with pytest.raises(Unauthenticated):
+        await caller_of(asked, Authenticator(Keys(), Epoch(), lambda: 0.0))
+    assert not hasattr(asked.state, "caller")

@@ -220,6 +220,18 @@ async def test_an_answer_that_has_begun_is_never_answered_twice():
     assert [message["type"] for message in sent] == ["http.response.start"]
 
 
+async def test_a_refusal_at_the_end_bears_what_every_answer_to_the_request_does():
+    async def application(scope, receive, send):
+        scope["state"] = {"answer_headers": [(b"x-request-id", b"mine")]}
+        await asyncio.Event().wait()
+
+    gate, sent = Gate(application), []
+    gate.is_over = True
+    assert await cancelled(gate, sent) is None
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"x-request-id"]) == (503, b"mine")
+    assert json.loads(sent[1]["body"])["error"] == "Draining"
+
+
 async def test_a_start_that_is_cancelled_by_us_is_not_reported_as_failed():
     gate, sent = Gate(fail_when_cancelled), []
     gate.is_draining = True

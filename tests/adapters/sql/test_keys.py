@@ -97,3 +97,11 @@ async def test_a_tenants_key_is_no_admin_token(bookkeeper, key_store):
     await keep(bookkeeper, ACME, KEY)
 
     assert await key_store.find_admin(digest_of(SECRET)) is None
+
+
+async def test_the_digests_are_those_of_all_keys_that_work_and_of_secrets_still_in_rotation(bookkeeper, key_store):
+    old = digest_of("sk-before-the-rotation")
+    revoked = replace(another_key(2), revoked_at=1.0)
+    await keep(bookkeeper, ACME, replace(KEY, old_digest=old, old_prefix="sk-befor", old_valid_until=9e9), revoked)
+
+    assert await key_store.find_digests() == {KEY.digest, old}
