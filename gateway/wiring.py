@@ -30,6 +30,7 @@ from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.parameters import OperatorPolicy
 from gateway.flow.authenticate import Authenticator, Epoch
+from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
@@ -61,6 +62,7 @@ class Services:
     gateway: Gateway
     current: CurrentCatalogue
     readiness: Readiness
+    byte_budget: ByteBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +171,11 @@ def _assemble(
     ledger = SqlLedger(stores.database)
     held, epoch, current = HeldJobs(), Epoch(), CurrentCatalogue()
     way_out = Exit(stores.jobs, held)
+    byte_budget = ByteBudget(settings.byte_budget_mb * 1_000_000)
     gateway = Gateway(
         authenticator=Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         entrance=Entrance(stores.jobs, ledger, held),
-        forwarder=Forwarder(client, stores.pool, lambda: backends, current),
+        forwarder=Forwarder(client, stores.pool, lambda: backends, current, byte_budget),
         way_out=way_out,
         jobs=stores.jobs,
         epoch=epoch,
@@ -193,7 +196,7 @@ def _assemble(
     supervisor.add("dispatcher", dispatcher.run)
     supervisor.add("watcher", watcher.run)
     supervisor.add("ledger", bookkeeper.run)
-    return Services(gateway, current, Readiness(pulse, current)), supervisor
+    return Services(gateway, current, Readiness(pulse, current), byte_budget), supervisor
 
 
 @asynccontextmanager

@@ -8,12 +8,14 @@ from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.api.credentials import credential_of
 from gateway.api.errors import json_response
 from gateway.domain.errors import BodyTooLarge
 from gateway.domain.jobs import Operation
 from gateway.domain.plans import Caps
+from gateway.flow.byte_budget import ByteBudget, Held
 from gateway.flow.serve import Call, Gateway, Served
 
 T = TypeVar("T")
@@ -27,19 +29,52 @@ class CallerLeft(Exception):
 class GenerationRoutes:
     """One handler for each operation."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, byte_budget: ByteBudget) -> None:
         self._gateway = gateway
+        self._byte_budget = byte_budget
 
     def handler(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         """The handler of one operation."""
 
         async def handle(request: Request) -> Response:
             credential = credential_of(request.headers)
-            await self._gateway.authenticator.authenticate(credential)  # before a byte of the body is asked for
-            call = Call(operation, await read_body(request), credential, request.state.request_id)
-            return answer_of(await while_connected(request, self._gateway.serve(call)))
+            caller = await self._gateway.authenticator.authenticate(credential)
+            # Only now, and with room for it, is a byte of the body asked for.
+            held = await self._byte_budget.take(caller.tenant_id, announced_bytes(request))
+            try:
+                body = await read_body(request)
+                held.correct(len(body))
+                call = Call(operation, body, credential, request.state.request_id)
+                answer = answer_of(await while_connected(request, self._gateway.serve(call)))
+            except BaseException:
+                held.give_back()
+                raise
+            held.correct(len(answer.body))  # the body goes with this frame
+            return Holding(answer, held)
 
         return handle
+
+
+class Holding(Response):
+    """An answer whose bytes are held until it has been sent, or cannot be."""
+
+    def __init__(self, answer: Response, held: Held) -> None:
+        self._answer = answer
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._held.give_back()
+
+
+def announced_bytes(request: Request) -> int:
+    """The body's length as announced; the most it may have where nothing is, or more than that."""
+    announced = request.headers.get("content-length", "")
+    known = announced.isascii() and announced.isdecimal()
+    return min(int(announced), MOST_BODY_BYTES) if known else MOST_BODY_BYTES
 
 
 async def read_body(request: Request) -> bytes:
