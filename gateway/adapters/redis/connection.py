@@ -55,7 +55,7 @@ _CANNOT_WORK = (
 class Connection:
     """Runs scripts and commands on one Redis, in the keys of one namespace.
 
-    `timeout_s` is for one answer, connecting included; as each thing is sent at most twice, a call waits twice that.
+    `timeout_s` is for connecting and for one answer; as each thing is sent at most twice, a call waits twice that.
     """
 
     def __init__(self, url: str, namespace: str, *, timeout_s: float = 0.25, offset_ms: int = 0) -> None:
@@ -68,13 +68,10 @@ class Connection:
             "socket_connect_timeout": timeout_s,
             "retry": Retry(NoBackoff(), 0),
             "health_check_interval": 0,
-            # The time-out of an answer is ours, around both sending and reading: redis-py's own costs a task a command.
-            "socket_timeout": None,
         }
-        self._timeout_s = timeout_s
-        self._pool = ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, **options)
+        self._pool = ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, socket_timeout=timeout_s, **options)
         self._redis = Redis(connection_pool=self._pool)
-        self._blocking = Redis.from_url(url, **options)
+        self._blocking = Redis.from_url(url, socket_timeout=None, **options)
 
     def key(self, name: str) -> str:
         """The full name of a key; all keys of a namespace share one hash tag, so one shard of a cluster."""
@@ -138,7 +135,7 @@ class Connection:
             if not self._breaker.admits(_now()):
                 raise _no_answer()
             try:
-                reply = await (self._sent_at_most_twice(send) if was_closed else self._sent(send))
+                reply = await (_sent_at_most_twice(send) if was_closed else send())
             except (*_CANNOT_WORK, *_NO_ANSWER) as error:
                 self._breaker.failed(_now())
                 if isinstance(error, ReadOnlyError):  # a replica now: the next connections find the new primary
@@ -149,18 +146,14 @@ class Connection:
             self._breaker.succeeded()
             return reply
 
-    async def _sent_at_most_twice(self, send: Callable[[], Awaitable[T]]) -> T:
-        try:
-            return await self._sent(send)
-        except _CANNOT_WORK:
-            raise
-        except _NO_ANSWER:
-            return await self._sent(send)
 
-    async def _sent(self, send: Callable[[], Awaitable[T]]) -> T:
-        """The reply in time; a connection whose reply came too late is closed, so that nobody reads it for another."""
-        async with asyncio.timeout(self._timeout_s):
-            return await send()
+async def _sent_at_most_twice(send: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await send()
+    except _CANNOT_WORK:
+        raise
+    except _NO_ANSWER:
+        return await send()
 
 
 def _now() -> float:
