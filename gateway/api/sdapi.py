@@ -29,9 +29,9 @@ class CallerLeft(Exception):
 class GenerationRoutes:
     """One handler for each operation."""
 
-    def __init__(self, gateway: Gateway, byte_budget: ByteBudget) -> None:
+    def __init__(self, gateway: Gateway, byte_budget: ByteBudget | None = None) -> None:
         self._gateway = gateway
-        self._byte_budget = byte_budget
+        self._byte_budget = byte_budget or ByteBudget()
 
     def handler(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         """The handler of one operation."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from gateway.domain.errors import NoCapacity
 
 WAIT_S = 5.0
+DEFAULT_BYTES = 512_000_000
 BYTES_PER_PIXEL = 4  # of a picture in base64: PNG of 8-bit RGB hardly compresses, and 3 bytes become 4 characters
 
 
@@ -54,7 +55,7 @@ class Held:
 class ByteBudget:
     """At most `total` bytes in all and half of that for one tenant; a call that stands alone is always let in."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int = DEFAULT_BYTES) -> None:
         self._total = total
         self._used = 0
         self._by_tenant: Counter[str] = Counter()

@@ -57,13 +57,13 @@ class Forwarder:
         pool: PoolStore,
         backends: Callable[[], Mapping[str, Backend]],
         current: CurrentCatalogue,
-        byte_budget: ByteBudget,
+        byte_budget: ByteBudget | None = None,
     ) -> None:
         self._client = client
         self._pool = pool
         self._backends = backends
         self._current = current
-        self._byte_budget = byte_budget
+        self._byte_budget = byte_budget or ByteBudget()
 
     async def forward(self, shaped: Shaped, granted: Granted) -> Attempt:
         """The verified answer. Raises AttemptFailed when there is none; Abandoned while the backend may be at work."""
