@@ -76,7 +76,7 @@ def answer_with(picture: str) -> bytes:
 async def test_a_body_is_held_at_most_three_times_on_its_way_to_the_backend(here):
     """As it came and as it is sent on, and one copy more while it is checked or joined.
 
-    Seen failing with a `bytes(bytearray(body))` kept in `Call`, and with `json.loads(body)` added to `shape`.
+    Seen failing with `copy = bytes(bytearray(call.body))` kept in `Gateway.serve`.
     """
     body = json.dumps(
         {
@@ -98,7 +98,7 @@ async def test_a_body_is_held_at_most_three_times_on_its_way_to_the_backend(here
 def test_an_answer_is_copied_once_on_its_way_to_the_caller():
     """Pictures are spliced as they came: verified where they lie, joined into the caller's answer once.
 
-    Seen failing with a `bytes(answer)` handed to `verify`, and with `json.loads(answer)` beside it.
+    Seen failing with `copy = bytes(bytearray(body))` kept in `verify`.
     """
     shaped, inventory = shaped_call(b'{"prompt": "a cat", "sd_model_checkpoint": "red"}')
     answer = answer_with(noise(1000))

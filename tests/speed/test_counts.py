@@ -54,7 +54,7 @@ def commands(valkey) -> Iterator[Commands]:
 
 
 async def test_a_call_is_one_script_in_and_one_script_out(here, valkey):
-    """Seen failing with a `GET epoch` added to `RedisJobs.enter`, and with `leave` sent twice."""
+    """Seen failing with `await self.epoch()` added to `RedisJobs.enter`, and with `Exit.leave` sending twice."""
     with commands(valkey) as seen:
         for _ in range(CALLS):
             await here.generate()
@@ -62,12 +62,13 @@ async def test_a_call_is_one_script_in_and_one_script_out(here, valkey):
 
 
 async def test_the_two_scripts_of_a_call_are_short(here, valkey):
-    """Commands inside the scripts are what one shard spends. Seen failing with the bounds one lower."""
+    """Commands inside the scripts are what one shard spends. Seen failing with a bound of 10; 24 and 15
+    are what they need."""
     with commands(valkey) as seen:
         for _ in range(CALLS):
             await here.generate()
     assert seen.inside["enter"] <= 25 * CALLS
-    assert seen.inside["leave"] <= 17 * CALLS
+    assert seen.inside["leave"] <= 16 * CALLS
 
 
 async def test_a_known_key_costs_no_statement(here):
