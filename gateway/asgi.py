@@ -53,7 +53,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
 
 def routes(services: Services) -> list[Route]:
     """Every route, under the name of a real server and under its alias."""
-    generation = GenerationRoutes(services.gateway)
+    generation = GenerationRoutes(services.gateway, services.byte_budget)
     listing = ListingRoutes(services.gateway)
     ops, pages = OpsRoutes(services.readiness), PageRoutes()
     # (method, name below /sdapi/v1, further name below /v1): each stands at /sdapi/v1/NAME, /v1/NAME and /v1/FURTHER.

@@ -32,6 +32,7 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.reports import UsageQuestion
 from gateway.flow.authenticate import Authenticator, Epoch
+from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
@@ -74,6 +75,7 @@ class Services:
     gateway: Gateway
     current: CurrentCatalogue
     readiness: Readiness
+    byte_budget: ByteBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,7 @@ def _assemble(
     ledger = SqlLedger(stores.database)
     held, epoch, current = HeldJobs(), Epoch(), CurrentCatalogue()
     way_out = Exit(stores.jobs, held)
+    byte_budget = ByteBudget(settings.byte_budget_mb * 1_000_000)
     upkeep = Upkeep(client, stores.pool, stores.jobs, held)
     faults = Faults(
         lambda reload: upkeep.ask_reload(reload.backend, current.title_of(reload.checkpoint, reload.backend))
@@ -209,7 +212,7 @@ def _assemble(
     gateway = Gateway(
         authenticator=Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         entrance=Entrance(stores.jobs, ledger, held),
-        forwarder=Forwarder(client, stores.pool, lambda: roster.backends, current),
+        forwarder=Forwarder(client, stores.pool, lambda: roster.backends, current, byte_budget),
         way_out=way_out,
         faults=faults,
         jobs=stores.jobs,
@@ -232,7 +235,7 @@ def _assemble(
     supervisor.add("ledger", bookkeeper.run)
     supervisor.add("roster", roster.run)
     supervisor.add("reloads", lambda: upkeep.reload_for_ever(lambda: roster.backends))
-    return Services(gateway, current, Readiness(pulse, current)), supervisor
+    return Services(gateway, current, Readiness(pulse, current), byte_budget), supervisor
 
 
 @asynccontextmanager

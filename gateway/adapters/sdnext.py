@@ -8,6 +8,7 @@ the backend's own making and are not followed; no answer is decompressed, becaus
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import aiohttp
 
@@ -19,6 +20,7 @@ from gateway.ports import RawReply
 IDLE_S = 3.5
 CONNECT_S = 3.0
 API = "/sdapi/v1/"
+PIECE_BYTES = 1 << 18
 HEADERS = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
 
 
@@ -61,7 +63,11 @@ class SdnextClient:
             async with (
                 asyncio.timeout(timeout_s),
                 self._session.request(
-                    method, backend.url + path, data=body, headers=headers, allow_redirects=False
+                    method,
+                    backend.url + path,
+                    data=body if body is None or len(body) <= PIECE_BYTES else pieces(body),
+                    headers=headers if body is None else {**headers, "Content-Length": str(len(body))},
+                    allow_redirects=False,
                 ) as response,
             ):
                 return RawReply(
@@ -76,3 +82,10 @@ class SdnextClient:
             raise BackendTimedOut(f"The backend gave no answer within {timeout_s:.0f} s.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise BackendBroke("The backend broke off before its answer was complete.") from error
+
+
+async def pieces(body: bytes) -> AsyncIterator[memoryview]:
+    """The body in pieces that are not copies, so that other calls have their turn while a large one is written."""
+    view = memoryview(body)
+    for start in range(0, len(body), PIECE_BYTES):
+        yield view[start : start + PIECE_BYTES]

@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Any
 
+import msgspec
 import structlog
 
 
@@ -13,7 +14,7 @@ class Log:
     """Structured lines on standard error. Fulfils `ports.Log`."""
 
     def __init__(self, level: str, form: str) -> None:
-        renderer = structlog.dev.ConsoleRenderer() if form == "console" else structlog.processors.JSONRenderer()
+        renderer = structlog.dev.ConsoleRenderer() if form == "console" else structlog.processors.JSONRenderer(_as_json)
         self._log = structlog.wrap_logger(
             structlog.WriteLogger(sys.stderr),
             processors=[
@@ -23,7 +24,7 @@ class Log:
                 renderer,
             ],
             wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        )
+        ).bind()  # unbound, it would be put together anew for every line
 
     def call(self, **fields: Any) -> None:  # noqa: ANN401 - whatever a line holds
         """The one line of a call, with stable field names."""
@@ -36,3 +37,7 @@ class Log:
     def failed(self, event: str, error: BaseException, **fields: Any) -> None:  # noqa: ANN401 - as above
         """A defect or an outage, with its trace."""
         self._log.error(event, exc_info=error, **fields)
+
+
+def _as_json(fields: Any, **_options: Any) -> str:  # noqa: ANN401 - whatever a line holds
+    return msgspec.json.encode(fields, enc_hook=repr).decode()

@@ -8,12 +8,14 @@ from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.api.credentials import caller_of, presented
 from gateway.api.errors import CallerLeft, json_response
 from gateway.api.rates import rate_headers
 from gateway.domain.errors import BodyTooLarge
 from gateway.domain.jobs import Operation
+from gateway.flow.byte_budget import ByteBudget, Held
 from gateway.flow.serve import Call, Gateway, Served
 
 T = TypeVar("T")
@@ -22,20 +24,31 @@ T = TypeVar("T")
 class GenerationRoutes:
     """One handler for each operation."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, byte_budget: ByteBudget | None = None) -> None:
         self._gateway = gateway
+        self._byte_budget = byte_budget or ByteBudget()
 
     def handler(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         """The handler of one operation."""
 
         async def handle(request: Request) -> Response:
-            caller = await caller_of(request, self._gateway.authenticator)  # before a byte of the body is asked for
+            caller = await caller_of(request, self._gateway.authenticator)
+            most_bytes = caller.plan.caps.body_bytes
             began = _now()
-            body = await read_body(request, caller.plan.caps.body_bytes)
-            request.state.body_s = _now() - began
-            credential, origin = presented(request)
-            call = Call(operation, body, credential, request.state.request_id, origin)
-            return answer_of(await while_connected(request, self._gateway.serve(call)), spent(request))
+            # Only now, and with room for it, is a byte of the body asked for.
+            held = await self._byte_budget.take(caller.tenant_id, announced_bytes(request, most_bytes))
+            try:
+                body = await read_body(request, most_bytes)
+                request.state.body_s = _now() - began
+                held.correct(len(body))
+                credential, origin = presented(request)
+                call = Call(operation, body, credential, request.state.request_id, origin)
+                answer = answer_of(await while_connected(request, self._gateway.serve(call)), spent(request))
+            except BaseException:
+                held.give_back()
+                raise
+            held.correct(len(answer.body))  # the body goes with this frame
+            return Holding(answer, held)
 
         # Read by the description of the interface.
         handle.operation = operation  # type: ignore[attr-defined]
@@ -46,6 +59,28 @@ def spent(request: Request) -> dict[str, float]:
     """Seconds since the request arrived (`all`), and those that went to its key and its body."""
     state = request.state
     return {"all": _now() - state.arrived_at, "auth": state.auth_s, "body": state.body_s}
+
+
+class Holding(Response):
+    """An answer whose bytes are held until it has been sent, or cannot be."""
+
+    def __init__(self, answer: Response, held: Held) -> None:
+        self._answer = answer
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._held.give_back()
+
+
+def announced_bytes(request: Request, most_bytes: int) -> int:
+    """The body's length as announced; the most it may have where nothing is, or more than that."""
+    announced = request.headers.get("content-length", "")
+    known = announced.isascii() and announced.isdecimal()
+    return min(int(announced), most_bytes) if known else most_bytes
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes:

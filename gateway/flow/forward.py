@@ -19,6 +19,7 @@ from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
 from gateway.domain.replies import AttemptFailed as FailedAttempt
 from gateway.domain.replies import CallersFault, Delivered, Flaw, SetAside, is_loaded, repair, verify
+from gateway.flow.byte_budget import BYTES_PER_PIXEL, ByteBudget
 from gateway.flow.ids import new_id
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.ports import BackendClient, Granted, PoolNews, PoolStore, RawReply
@@ -64,11 +65,13 @@ class Forwarder:
         pool: PoolStore,
         backends: Callable[[], Mapping[str, Backend]],
         current: CurrentCatalogue,
+        byte_budget: ByteBudget | None = None,
     ) -> None:
         self._client = client
         self._pool = pool
         self._backends = backends
         self._current = current
+        self._byte_budget = byte_budget or ByteBudget()
 
     async def forward(self, shaped: Shaped, granted: Granted, work: Work) -> Attempt:
         """The verified answer. Raises AttemptFailed when there is none; Abandoned while the backend may be at work.
@@ -83,7 +86,8 @@ class Forwarder:
         had_to_load = bool(wanted) and granted.loaded_before != wanted
         clock = asyncio.get_running_loop().time
         began = clock()
-        reply = await self._send(backend, shaped, render(shaped, inventory), work)
+        with self._byte_budget.expecting(answer_bytes(shaped)):
+            reply = await self._send(backend, shaped, render(shaped, inventory), work)
         took_s = clock() - began
         delivered = await self._verified(shaped, backend, inventory, reply, had_to_load=had_to_load)
         return Attempt(
@@ -165,6 +169,12 @@ class Forwarder:
             await self._pool.publish(new_id(), PoolNews(states={backend.name: state}))
         except StoreUnavailable:
             return  # the watcher finds out by itself
+
+
+def answer_bytes(shaped: Shaped) -> int:
+    """What an answer can hardly be larger than: its pictures as base64."""
+    width, height = shaped.expected or (0, 0)
+    return shaped.images_asked * width * height * BYTES_PER_PIXEL
 
 
 def run_limit_s(shaped: Shaped) -> float:
