@@ -44,6 +44,7 @@ from gateway.flow.leave import Exit
 from gateway.flow.manage import Manager
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
+from gateway.flow.reconcile import Reconciler
 from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
@@ -55,6 +56,7 @@ from gateway.ports import Announcer
 from gateway.settings import Settings
 
 FIRST_LOOK_S = 10.0
+PATIENCE_S = 5.0  # of a command that a person typed
 
 __all__ = [
     "Schema",
@@ -134,6 +136,19 @@ async def open_management(settings: Settings) -> AsyncIterator[Manager]:
             stack.push_async_callback(connection.close)
             announcer = RedisJobs(connection, "management")
         yield Manager(SqlBookkeeper(database), SqlLedger(database), announcer, secrets.token_bytes)
+
+
+@asynccontextmanager
+async def open_reconciler(settings: Settings) -> AsyncIterator[Reconciler]:
+    """Both sides of the ledger. Raises StoreUnavailable where no gateway runs whose jobs could be counted."""
+    if not settings.redis_url:
+        raise StoreUnavailable("No gateway runs here. Start it, or name its store in GATEWAY_REDIS_URL.")
+    async with AsyncExitStack() as stack:
+        database = Database(settings.sql_url)
+        stack.push_async_callback(database.close)
+        connection = Connection(settings.redis_url, settings.namespace, timeout_s=PATIENCE_S)
+        stack.push_async_callback(connection.close)
+        yield Reconciler(RedisOutbox(connection), SqlLedger(database))
 
 
 class Nobody:

@@ -17,6 +17,9 @@ __all__ = ["gateways", "no_child_left", "valkey", "valkey_process"]
 def pytest_addoption(parser):
     parser.addoption("--bodies", type=int, default=400, help="how many hostile bodies are sent")
     parser.addoption("--bodies-seed", type=int, default=7, help="the dice they are made with")
+    parser.addoption("--away", type=float, default=0.0, help="seconds that the store is away; 0: a little over a lease")
+    parser.addoption("--chaos-jobs", type=int, default=300, help="how many jobs go through the chaos")
+    parser.addoption("--chaos-seed", type=int, default=7, help="the dice of the chaos")
 
 
 def pytest_configure(config):

@@ -69,6 +69,17 @@ def run(context: typer.Context, work: Callable[[Manager, Author], Awaitable[T]])
         return asyncio.run(opened())
 
 
+def look(context: typer.Context, work: Callable[[Settings], Awaitable[T]]) -> T:
+    """What `work` answers, for commands that look at the stores themselves; errors as in `run`."""
+    desk: Desk = context.obj
+
+    async def looked() -> T:
+        return await work(desk.settings())
+
+    with telling():
+        return asyncio.run(looked())
+
+
 class telling:  # noqa: N801 - reads as a verb: `with telling():`
     """Errors of the gateway raised inside become a sentence on stderr and an exit status."""
 

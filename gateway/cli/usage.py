@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.desk import Config, Json, run, set_up, show_json, show_rows
+from gateway.cli.desk import FAILED, Config, Json, look, run, set_up, show_json, show_one, show_rows
 from gateway.cli.values import date, seconds
 from gateway.domain.errors import InvalidRequest
+from gateway.domain.reconciliation import Reconciliation
 from gateway.domain.reports import Grouping, UsageQuestion, UsageRow
 
 if TYPE_CHECKING:
     from gateway.flow.changes import Author
     from gateway.flow.manage import Manager
+    from gateway.settings import Settings
 
 app = typer.Typer(help="Usage: jobs, images and GPU-seconds from the ledger.", invoke_without_command=True)
 
@@ -39,6 +41,8 @@ def usage(  # noqa: PLR0913, PLR0917 - a command's options
 ) -> None:
     """Sums over the jobs of a time, by tenant unless told otherwise."""
     set_up(context, config)
+    if context.invoked_subcommand is not None:
+        return
     groups = tuple(by or (Grouping.TENANT,))
 
     async def work(manager: Manager, author: Author) -> list[UsageRow]:
@@ -49,6 +53,24 @@ def usage(  # noqa: PLR0913, PLR0917 - a command's options
         return await manager.usage(UsageQuestion(groups, begin, end, tenant, key, model))
 
     _show(groups, run(context, work), as_json=as_json, as_csv=as_csv)
+
+
+@app.command()
+def reconcile(context: typer.Context, as_json: Json = False, config: Config = None) -> None:
+    """Compare admitted jobs with records; status 1 unless the difference is 0."""
+    set_up(context, config)
+
+    async def work(settings: Settings) -> Reconciliation:
+        from gateway.wiring import open_reconciler
+
+        async with open_reconciler(settings) as reconciler:
+            return await reconciler.reconcile()
+
+    found = look(context, work)
+    shown = {"since_at": found.since, **{n: v for n, v in asdict(found).items() if n != "since"}}
+    show_one({**shown, "difference": found.difference}, as_json=as_json)
+    if found.difference:
+        raise typer.Exit(FAILED)
 
 
 def _show(groups: Sequence[Grouping], rows: Sequence[UsageRow], *, as_json: bool, as_csv: bool) -> None:

@@ -1,5 +1,5 @@
 """Moves closed records from the outbox into the ledger. The insert is idempotent, so a repeated batch changes
-nothing.
+nothing. How many jobs were admitted is kept beside them, so that it can be told what was lost with a store's data.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from gateway.domain.reconciliation import Count
 from gateway.ports import Ledger, Outbox
 
 BATCH = 500
@@ -20,6 +21,7 @@ class Bookkeeper:
         self._outbox = outbox
         self._ledger = ledger
         self._is_leading = is_leading
+        self._noted: Count | None = None
 
     async def run(self) -> None:
         """Write for ever. Errors of a store end it, to be started again; nothing is dropped before it is kept."""
@@ -33,4 +35,11 @@ class Bookkeeper:
         if batch:
             await self._ledger.insert([record for _, record in batch])
             await self._outbox.drop([token for token, _ in batch])
+        await self._note_count()
         return len(batch)
+
+    async def _note_count(self) -> None:
+        count = await self._outbox.admitted()
+        if count.admitted and count != self._noted:
+            await self._ledger.note_count(count)
+            self._noted = count

@@ -1,6 +1,16 @@
 """What the flow needs of the outside, as protocols; adapters fulfil them and `wiring` puts the two together."""
 
-from gateway.ports.books import AdminTokens, Announcer, Bookkeeper, Books, KeyStore, Ledger, SpeedBooks, UsageBooks
+from gateway.ports.books import (
+    AdminTokens,
+    Announcer,
+    Bookkeeper,
+    Books,
+    KeyStore,
+    Ledger,
+    LedgerCounts,
+    SpeedBooks,
+    UsageBooks,
+)
 from gateway.ports.jobs import (
     Admitted,
     Beat,
@@ -17,6 +27,7 @@ from gateway.ports.jobs import (
     Refused,
     Remembered,
     SeedsNeeded,
+    Tallies,
     Woken,
 )
 from gateway.ports.log import Log
@@ -38,6 +49,7 @@ __all__ = [
     "KeyStore",
     "Leaving",
     "Ledger",
+    "LedgerCounts",
     "Log",
     "Outbox",
     "PoolChanges",
@@ -53,6 +65,7 @@ __all__ = [
     "SeedsNeeded",
     "SlotView",
     "SpeedBooks",
+    "Tallies",
     "UsageBooks",
     "WaitingJob",
     "Woken",

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gateway.domain.keys import Caller
 from gateway.domain.managed import AdminToken, AuditEntry, Key, Managed, Speed, Thing
+from gateway.domain.reconciliation import Count
 from gateway.domain.reports import UsageQuestion, UsageRow
 from gateway.domain.usage import Measure, Record, Window
 
@@ -31,6 +32,22 @@ class Ledger(Protocol):
 
     async def used(self, tenant_id: str, measure: Measure, window: Window, since: float) -> float:
         """What the tenant's jobs that entered at or after `since` used of this measure."""
+
+    async def note_count(self, count: Count) -> None:
+        """Keep how many jobs were admitted since then, in place of what was kept for the same beginning."""
+
+
+class LedgerCounts(Protocol):
+    """How many records there are."""
+
+    async def counts(self) -> list[Count]:
+        """Every count that was noted."""
+
+    async def recorded(self, since: float, until: float) -> int:
+        """How many records are of jobs that entered in [`since`, `until`]."""
+
+    async def recorded_of(self, job_ids: Sequence[str]) -> int:
+        """How many of these jobs have a record."""
 
 
 class Books(Protocol):

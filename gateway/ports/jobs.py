@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.domain.jobs import Outcome
+from gateway.domain.reconciliation import Count, Tally
 from gateway.domain.usage import Measure, Record, Window
 
 
@@ -212,3 +213,13 @@ class Outbox(Protocol):
 
     async def drop(self, tokens: Sequence[str]) -> None:
         """Forget records that the ledger has."""
+
+    async def admitted(self) -> Count:
+        """How many jobs were admitted since the store's data began."""
+
+
+class Tallies(Protocol):
+    """What the ledger must have or get."""
+
+    async def tally(self) -> Tally:
+        """What was admitted and has no record in the ledger yet, at one moment."""

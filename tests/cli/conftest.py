@@ -22,11 +22,12 @@ class CommandLine:
 
     url: str
     now: float = NOW
+    redis_url: str = ""
     runner: CliRunner = field(default_factory=CliRunner)
 
     def __call__(self, *words, status=0, given=None):
         """What the command wrote, both streams; it must end with `status`."""
-        settings = SimpleNamespace(sql_url=self.url, redis_url="", namespace="gateway")
+        settings = SimpleNamespace(sql_url=self.url, redis_url=self.redis_url, namespace="gateway")
         desk = Desk(lambda: settings, lambda: self.now, "cli:tester")
         done = self.runner.invoke(APPS[words[0]], list(words[1:]), obj=desk, input=given)
         assert done.exit_code == status, (done.output, done.exception)

@@ -7,8 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.adapters.redis.connection import Connection
+from gateway.adapters.redis.jobs import RedisJobs
+from gateway.adapters.redis.outbox import RedisOutbox
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.ledger import SqlLedger
+from tests.contracts.job_worlds import entry, leaving
 from tests.contracts.sql.builders import RECORD
 
 DAY = 86_400.0
@@ -75,3 +79,57 @@ def test_json_and_csv_at_once_are_a_misuse(gateway):
 
 def test_an_unknown_grouping_is_a_misuse(gateway):
     gateway("usage", "--by", "week", status=2)
+
+
+async def admit(url, *, and_leave):
+    """That many jobs, of which one is left open."""
+    connection = Connection(url, "gateway", timeout_s=5.0)
+    jobs = RedisJobs(connection, "p")
+    epoch = await jobs.epoch()
+    for number in range(and_leave + 1):
+        asked = entry(epoch, max_queued=50)
+        await jobs.enter(asked)
+        if number:
+            await jobs.leave(leaving(asked.job_id))
+    records = [record for _, record in await RedisOutbox(connection).read(100)]
+    await connection.close()
+    return records
+
+
+async def keep(url, records):
+    database = Database(url)
+    await SqlLedger(database).insert(records)
+    await database.close()
+
+
+def test_reconcile_counts_open_unwritten_and_recorded_jobs_and_ends_with_status_0(gateway, valkey):
+    gateway("tenant", "create", "acme")
+    gateway.redis_url = valkey.url
+    records = asyncio.run(admit(valkey.url, and_leave=4))
+    asyncio.run(keep(gateway.url, records[:3]))
+    valkey.client.xtrim("{gateway}:outbox", maxlen=1, approximate=False)
+    found = gateway.json("usage", "reconcile")
+
+    assert {
+        name: found[name] for name in ("admitted", "recorded", "unwritten", "open", "difference", "unaccounted")
+    } == {
+        "admitted": 5,
+        "recorded": 3,
+        "unwritten": 1,
+        "open": 1,
+        "difference": 0,
+        "unaccounted": 0,
+    }
+
+
+def test_reconcile_ends_with_status_1_when_a_record_is_missing(gateway, valkey):
+    gateway("tenant", "create", "acme")
+    gateway.redis_url = valkey.url
+    asyncio.run(admit(valkey.url, and_leave=4))
+    valkey.client.xtrim("{gateway}:outbox", maxlen=1, approximate=False)
+
+    assert "difference   3" in gateway("usage", "reconcile", status=1)
+
+
+def test_reconcile_without_a_store_says_what_to_do(gateway):
+    assert "GATEWAY_REDIS_URL" in gateway("usage", "reconcile", status=1)

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.jobs import Outcome
 from gateway.domain.limits import MICROSECONDS
-from gateway.ports import Admitted, Beat, EpochChanged, Granted, Queued, RateState, Refused
+from gateway.ports import Admitted, Beat, EpochChanged, Granted, Queued, RateState, Refused, Remembered
 from tests.contracts.job_worlds import (
     World,
     entry,
@@ -389,3 +389,49 @@ async def test_a_dead_process_that_held_very_many_jobs_is_cleared_bit_by_bit(wor
     assert [(await alive.jobs.beat(0)).reaped for _ in range(3)] == [200, 50, 0]
     assert len(await alive.outbox.read(1000)) == 250
     assert (await queued(alive.jobs, entry(epoch))).position == 1
+
+
+# --- tally
+
+
+async def test_a_tally_names_what_was_admitted_and_has_no_record_in_the_ledger_yet(world: World):
+    p, q = world.process("p"), world.process("q")
+    before = await world.now_us() / MICROSECONDS
+    epoch = await pool_up(p, "a", "b")
+    running, waiting, left, refused = (
+        entry(epoch),
+        entry(epoch, runnable_on=()),
+        entry(epoch),
+        entry(epoch, max_queued=0),
+    )
+    at = (await granted(p.jobs, running)).at
+    gone_at = (await granted(q.jobs, left)).at
+    await p.jobs.leave(leaving(left.job_id))
+    waits_at = (await queued(q.jobs, waiting)).at
+    assert await p.pool.hold(new_id(), "upkeep", "b")
+    assert isinstance(await p.jobs.enter(refused), Refused)
+    tally = await p.outbox.tally()
+    assert (tally.count.admitted, tally.open, tally.unwritten) == (
+        3,
+        {running.job_id: at, waiting.job_id: waits_at},
+        {left.job_id: gone_at},
+    )
+    assert before <= tally.count.since <= at <= tally.at
+    assert await p.outbox.admitted() == tally.count
+
+
+async def test_a_job_that_is_put_back_counts_again_only_where_its_admission_was_lost(world: World):
+    p = world.process("p")
+    old = entry(await p.jobs.epoch())
+    place = await queued(p.jobs, old)
+    world.fast_forward(1)
+    await world.lose_everything()
+    count = (await p.outbox.tally()).count
+    assert count.admitted == 0
+    await p.jobs.beat(0)
+    world.fast_forward(1)
+    await p.jobs.restore(new_id(), Remembered(old, place.at, None))
+    assert (await p.outbox.admitted()).admitted == 0
+    late = entry("")  # admitted after counting began, by writes that were lost
+    await p.jobs.restore(new_id(), Remembered(late, await world.now_us() / MICROSECONDS, None))
+    assert (await p.outbox.admitted()).admitted == 1

@@ -19,6 +19,7 @@ from gateway.domain.keys import Caller, digest_of
 from gateway.domain.limits import MICROSECONDS
 from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.plans import Plan
+from gateway.domain.reconciliation import Count
 from gateway.domain.usage import Measure, Record, Window
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.dispatch import Dispatcher
@@ -164,6 +165,7 @@ class MemoryLedger:
     used_before: float = 0.0
     asked: list[tuple[str, Measure, Window, float]] = field(default_factory=list)
     is_away: bool = False
+    noted: dict[float, Count] = field(default_factory=dict)
 
     async def insert(self, records: Sequence[Record]) -> None:
         await asyncio.sleep(WIRE_S)
@@ -173,6 +175,21 @@ class MemoryLedger:
             kept = self.records.get(record.job_id)
             if kept is None or kept.outcome is Outcome.LOST:
                 self.records[record.job_id] = record
+
+    async def note_count(self, count: Count) -> None:
+        await asyncio.sleep(WIRE_S)
+        if self.is_away:
+            raise StoreUnavailable("The database cannot be reached.")
+        self.noted[count.since] = count
+
+    async def counts(self) -> list[Count]:
+        return list(self.noted.values())
+
+    async def recorded(self, since: float, until: float) -> int:
+        return sum(since <= record.entered_at <= until for record in self.records.values())
+
+    async def recorded_of(self, job_ids: Sequence[str]) -> int:
+        return sum(job_id in self.records for job_id in job_ids)
 
     async def used(self, tenant_id: str, measure: Measure, window: Window, since: float) -> float:
         self.asked.append((tenant_id, measure, window, since))

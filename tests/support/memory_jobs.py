@@ -20,6 +20,7 @@ from gateway.domain.limits import (
     retry_after_window_us,
     window_of,
 )
+from gateway.domain.reconciliation import Count, Tally
 from gateway.domain.usage import Measure, Record
 from gateway.ports import (
     Admitted,
@@ -413,6 +414,18 @@ class MemoryJobs:
         """Forget records that the ledger has."""
         for token in tokens:
             self._store.outbox.pop(token, None)
+
+    async def admitted(self) -> Count:
+        """How many jobs were admitted since the store's data began."""
+        return Count(self._store.counting_since_us / MICROSECONDS, self._store.admitted)
+
+    async def tally(self) -> Tally:
+        """What was admitted and has no record in the ledger yet."""
+        store = self._store
+        entered = {job_id: job.entered_us / MICROSECONDS for job_id, job in store.jobs.items() if job.tenant != UPKEEP}
+        unwritten = {record.job_id: record.entered_at for _, record in store.outbox.values()}
+        still_open = {job_id: entered[job_id] for job_id in store.of() if job_id in entered}
+        return Tally(store.now_us / MICROSECONDS, await self.admitted(), still_open, unwritten)
 
 
 def _millionths(amount: float) -> int:

@@ -60,8 +60,7 @@ _CANNOT_WORK = (
 class Connection:
     """Runs scripts and commands on one Redis, in the keys of one namespace.
 
-    `timeout_s` is how long a call waits at most, connecting included: it is shared by the two times a thing may be
-    sent.
+    `timeout_s` is how long a call waits at most, connecting included; the two times a thing may be sent share it.
     `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
     """
 

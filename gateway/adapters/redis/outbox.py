@@ -1,4 +1,4 @@
-"""Closed records on their way from Redis into the ledger. Fulfils `ports.Outbox`."""
+"""Closed records on their way from Redis into the ledger. Fulfils `ports.Outbox` and `ports.Tallies`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import msgspec
 
 from gateway.adapters.redis.connection import Connection
+from gateway.adapters.redis.scripts import load_script
 from gateway.domain.jobs import Operation, Outcome
+from gateway.domain.limits import MICROSECONDS
+from gateway.domain.reconciliation import Count, Tally
 from gateway.domain.usage import Record
 
 
@@ -28,6 +31,22 @@ class RedisOutbox:
         """Forget records that the ledger has."""
         if tokens:
             await self._connection.command("XDEL", self._key, *tokens)
+
+    async def admitted(self) -> Count:
+        """How many jobs were admitted since the store's data began; since 0.0 where nothing was counted yet."""
+        since, count = await self._connection.command("HMGET", self._connection.key("admitted"), "since", "count")
+        return Count(int(since or 0) / MICROSECONDS, int(count or 0))
+
+    async def tally(self) -> Tally:
+        """What was admitted and has no record in the ledger yet, at one moment."""
+        _, at, since, admitted, open_jobs, *pairs = await self._connection.run(load_script("tally"), "")
+        jobs = [(job.decode(), int(us) / MICROSECONDS) for job, us in zip(pairs[0::2], pairs[1::2], strict=True)]
+        return Tally(
+            at=int(at) / MICROSECONDS,
+            count=Count(int(since) / MICROSECONDS, int(admitted)),
+            open=dict(jobs[: int(open_jobs)]),
+            unwritten=dict(jobs[int(open_jobs) :]),
+        )
 
 
 def record_of(fields: dict[bytes, bytes]) -> Record:

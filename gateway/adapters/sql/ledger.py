@@ -18,13 +18,16 @@ from sqlalchemy import ColumnElement, Insert, Select, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.adapters.sql.engine import Database
-from gateway.adapters.sql.tables import keys, ledger, tenants
+from gateway.adapters.sql.tables import keys, ledger, meta, tenants
 from gateway.domain.jobs import Outcome
+from gateway.domain.reconciliation import Count
 from gateway.domain.reports import DAY_S, Grouping, UsageQuestion, UsageRow, day_of
 from gateway.domain.usage import Measure, Record, Window
 
 _COLUMNS = tuple(part.name for part in fields(Record))
 _BIGGEST = 2**63 - 1
+_COUNT = "admitted since "
+_AT_ONCE = 10_000  # names in one question; SQLite takes 32,766
 
 
 class SqlLedger:
@@ -49,6 +52,36 @@ class SqlLedger:
         )
         async with self._database.reading() as connection:
             return float((await connection.execute(question)).scalar_one())
+
+    async def note_count(self, count: Count) -> None:
+        """Keep how many jobs were admitted since then, in place of what was kept for the same beginning."""
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        statement = insert(meta).values(name=f"{_COUNT}{count.since!r}", value=str(count.admitted))
+        statement = statement.on_conflict_do_update(
+            index_elements=[meta.c.name], set_={"value": statement.excluded.value}
+        )
+        async with self._database.writing() as connection:
+            await connection.execute(statement)
+
+    async def counts(self) -> list[Count]:
+        """Every count that was noted."""
+        question = select(meta.c.name, meta.c.value).where(meta.c.name.startswith(_COUNT, autoescape=True))
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(question)).all()
+        return [Count(float(name.removeprefix(_COUNT)), int(value)) for name, value in rows]
+
+    async def recorded(self, since: float, until: float) -> int:
+        """How many records are of jobs that entered in [`since`, `until`]."""
+        return await self._count(ledger.c.entered_at.between(since, until))
+
+    async def recorded_of(self, job_ids: Sequence[str]) -> int:
+        """How many of these jobs have a record."""
+        parts = (job_ids[first : first + _AT_ONCE] for first in range(0, len(job_ids), _AT_ONCE))
+        return sum([await self._count(ledger.c.job_id.in_(part)) for part in parts])
+
+    async def _count(self, condition: ColumnElement[bool]) -> int:
+        async with self._database.reading() as connection:
+            return int((await connection.execute(select(func.count()).where(condition))).scalar_one())
 
     async def usage(self, question: UsageQuestion) -> list[UsageRow]:
         """One row per group, ordered by the groups; tenants and keys by name, or by id where that is gone."""

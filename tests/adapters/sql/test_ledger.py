@@ -13,6 +13,7 @@ from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.tables import ledger as table
 from gateway.domain.jobs import Operation, Outcome
+from gateway.domain.reconciliation import Count
 from gateway.domain.reports import DAY_S, Grouping, UsageQuestion, UsageRow
 from gateway.domain.usage import Measure, Record, Window
 from tests.contracts.sql.builders import ACME, KEY, RECORD, keep, statements_on
@@ -193,3 +194,27 @@ async def test_usage_can_be_bound_to_a_tenant_a_key_a_model_and_a_time(ledger, b
     [total] = await ledger.usage(UsageQuestion((), **{**EVER, **bounds}))
 
     assert total.jobs == jobs
+
+
+async def test_records_are_counted_by_when_their_jobs_entered_and_by_name(ledger):
+    entered = {f"job-{number}": 1000.0 + number for number in range(5)}
+    await ledger.insert([replace(RECORD, job_id=job, entered_at=at) for job, at in entered.items()])
+
+    assert await ledger.recorded(1001.0, 1003.0) == 3
+    assert await ledger.recorded_of(["job-0", "job-4", "nobody"]) == 2
+    assert await ledger.recorded_of([]) == 0
+
+
+async def test_more_names_than_one_question_takes_are_counted(ledger):
+    await ledger.insert([replace(RECORD, job_id=f"job-{number}") for number in range(3)])
+
+    assert await ledger.recorded_of([f"job-{number}" for number in range(25_000)]) == 3
+
+
+async def test_a_count_is_kept_exactly_and_replaced_by_a_later_one_of_the_same_beginning(ledger):
+    since = 1_795_000_000.123457
+    await ledger.note_count(Count(since, 3))
+    await ledger.note_count(Count(since, 8))
+    await ledger.note_count(Count(since + 1e-6, 1))
+
+    assert sorted(await ledger.counts(), key=lambda count: count.since) == [Count(since, 8), Count(since + 1e-6, 1)]
