@@ -13,9 +13,12 @@ from starlette.routing import Route
 
 from gateway.api.errors import on_caller_left, on_gateway_error, on_http_error, on_unexpected_error
 from gateway.api.listings import ListingRoutes
+from gateway.api.lists import list_routes
 from gateway.api.middleware import Edge
 from gateway.api.ops import OpsRoutes
 from gateway.api.sdapi import CallerLeft, GenerationRoutes
+from gateway.api.session import page_routes, session_routes
+from gateway.api.synthetic import root_routes, synthetic_routes
 from gateway.domain.errors import GatewayError
 from gateway.domain.jobs import Operation
 from gateway.settings import Settings
@@ -67,7 +70,9 @@ def routes(services: Services) -> list[Route]:
         ("GET", "sd-models", "img-models", listing.models),
         ("GET", "upscalers", "", listing.upscalers),
         ("GET", "samplers", "img-samplers", listing.samplers),
-        ("GET", "options", "img-options", listing.options),
+        *session_routes(services.gateway),
+        *list_routes(services.gateway),
+        *synthetic_routes(services.gateway),
     ]
     doubled = [
         Route(path, handler, methods=[method])
@@ -75,4 +80,5 @@ def routes(services: Services) -> list[Route]:
         for path in (f"{SDAPI}/{name}", f"{ALIAS}/{name}", *((f"{ALIAS}/{further}",) if further else ()))
     ]
     own = [("/livez", ops.livez), ("/readyz", ops.readyz)]
+    doubled += [*page_routes(services.gateway), *root_routes()]
     return doubled + [Route(path, handler, methods=["GET"]) for path, handler in own]

@@ -17,6 +17,7 @@ from gateway.adapters.redis.check import check_deployment, check_server
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.outbox import RedisOutbox
+from gateway.adapters.redis.own import RedisOwn
 from gateway.adapters.redis.pool import RedisPool
 from gateway.adapters.sdnext import SdnextClient
 from gateway.adapters.sql.books import SqlBookkeeper
@@ -30,6 +31,7 @@ from gateway.adapters.telemetry import Log
 from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.parameters import OperatorPolicy
+from gateway.flow.attention import Attendant
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
@@ -40,6 +42,8 @@ from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
 from gateway.flow.leave import Exit
 from gateway.flow.manage import Manager
+from gateway.flow.own_jobs import OwnWork
+from gateway.flow.own_view import OwnOptions
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.flow.roster import Roster
@@ -74,6 +78,7 @@ class Stores:
     database: Database
     jobs: RedisJobs
     pool: RedisPool
+    own: RedisOwn
     manager: Manager
 
 
@@ -89,10 +94,10 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(connection.close)
         await check_server(connection)
         jobs = RedisJobs(connection, process, settings.lease_s)
-        pool = RedisPool(connection, process)
+        pool, own = RedisPool(connection, process), RedisOwn(connection, process)
         manager = Manager(SqlBookkeeper(database), SqlLedger(database), jobs, secrets.token_bytes)
         await check_deployment(connection, await manager.deployment_id())
-        yield Stores(connection, database, jobs, pool, manager)
+        yield Stores(connection, database, jobs, pool, own, manager)
 
 
 @asynccontextmanager
@@ -188,12 +193,14 @@ def _assemble(
     gateway = Gateway(
         authenticator=Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         entrance=Entrance(stores.jobs, ledger, held),
-        forwarder=Forwarder(client, stores.pool, lambda: roster.backends, current),
+        forwarder=Forwarder(client, stores.pool, lambda: roster.backends, current, Attendant(client, stores.own)),
         way_out=way_out,
         faults=faults,
         jobs=stores.jobs,
         epoch=epoch,
         current=current,
+        options=OwnOptions(stores.own),
+        work=OwnWork(stores.own, held),
         operator=OperatorPolicy(default_model=settings.default_model),
         log=log,
     )

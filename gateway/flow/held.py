@@ -12,7 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.ports import Granted, Woken
+from gateway.flow.attention import Attention
+from gateway.ports import Asked, Granted, Message, Preview, Wished, Woken
+
+MOST_PREVIEWS = 32
+
+
+class InterruptedInQueue(Exception):
+    """Its caller wants the job to end, and it has not begun."""
 
 
 @dataclass(slots=True)
@@ -25,6 +32,7 @@ class HeldJob:
     granted: asyncio.Event = field(default_factory=asyncio.Event)
     is_lost: bool = False
     given_back: Granted | None = None
+    attention: Attention = field(default_factory=Attention)
 
     def take(self, granted: Granted) -> None:
         """The job has this backend now; the call that waits goes on. The first word counts, and no late word of the
@@ -37,11 +45,21 @@ class HeldJob:
     def wait_again(self) -> None:
         """The job gave its backend back and waits for another."""
         self.place, self.given_back = None, self.place
-        self.granted.clear()
+        if not self.attention.wish:
+            self.granted.clear()
+
+    def wish_for(self, wish: str) -> None:
+        """The caller wants the job to end: one that waits needs no backend any more."""
+        self.attention.wish_for(wish)
+        self.granted.set()
 
     async def backend(self) -> Granted:
-        """The backend, once there is one. Raises StoreUnavailable if the store forgot the job meanwhile."""
+        """The backend, once there is one. Raises StoreUnavailable if the store forgot the job meanwhile, and
+        InterruptedInQueue if its caller wants it no more.
+        """
         await self.granted.wait()
+        if self.attention.wish:
+            raise InterruptedInQueue
         if self.place is None:
             raise StoreUnavailable("The gateway's store lost the queue. Send the call again.")
         return self.place
@@ -52,6 +70,7 @@ class HeldJobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, HeldJob] = {}
+        self.previews: dict[str, str] = {}  # of jobs of other processes that somebody looks at here
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -61,7 +80,7 @@ class HeldJobs:
 
     def open(self, job_id: str) -> HeldJob:
         """A new job, before it is entered."""
-        return self._jobs.setdefault(job_id, HeldJob(job_id))
+        return self._jobs.setdefault(job_id, HeldJob(job_id, attention=Attention(job_id)))
 
     def close(self, job_id: str) -> None:
         """The job has left, or was never admitted."""
@@ -71,11 +90,24 @@ class HeldJobs:
         """The job, None if it is not (any longer) held."""
         return self._jobs.get(job_id)
 
-    def deliver(self, message: Woken) -> None:
-        """Tell the waiting call; a job that is gone meanwhile has left or will leave, which gives the slot back."""
+    def deliver(self, message: Message) -> None:
+        """Tell the job's call; a job that is gone meanwhile has left or will leave, which gives the slot back."""
         job = self._jobs.get(message.job_id)
-        if job is not None:
-            job.take(message.granted)
+        match message:
+            case Preview():
+                self._keep(message)
+            case Woken() if job is not None:
+                job.take(message.granted)
+            case Asked() if job is not None:
+                job.attention.look(message.process, with_preview=message.with_preview)
+            case Wished() if job is not None:
+                job.wish_for(message.wish)
+
+    def _keep(self, preview: Preview) -> None:
+        self.previews.pop(preview.job_id, None)
+        self.previews[preview.job_id] = preview.image
+        if len(self.previews) > MOST_PREVIEWS:
+            del self.previews[next(iter(self.previews))]
 
     def waiting(self) -> tuple[str, ...]:
         """Ids of admitted jobs without a backend, oldest first."""

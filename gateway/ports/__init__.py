@@ -9,6 +9,7 @@ from gateway.ports.jobs import (
     Granted,
     JobStore,
     Leaving,
+    Message,
     Outbox,
     Queued,
     Quota,
@@ -20,6 +21,18 @@ from gateway.ports.jobs import (
     Woken,
 )
 from gateway.ports.log import Log
+from gateway.ports.own import (
+    Asked,
+    Kept,
+    Look,
+    OptionChange,
+    OptionStore,
+    OwnJob,
+    OwnJobs,
+    OwnJobStore,
+    Preview,
+    Wished,
+)
 from gateway.ports.pool import PoolChanges, PoolNews, PoolStore, SlotView, WaitingJob
 from gateway.ports.servers import BackendClient, RawReply
 
@@ -27,6 +40,7 @@ __all__ = [
     "AdminTokens",
     "Admitted",
     "Announcer",
+    "Asked",
     "BackendClient",
     "Beat",
     "Bookkeeper",
@@ -35,14 +49,23 @@ __all__ = [
     "EpochChanged",
     "Granted",
     "JobStore",
+    "Kept",
     "KeyStore",
     "Leaving",
     "Ledger",
     "Log",
+    "Look",
+    "Message",
+    "OptionChange",
+    "OptionStore",
     "Outbox",
+    "OwnJob",
+    "OwnJobStore",
+    "OwnJobs",
     "PoolChanges",
     "PoolNews",
     "PoolStore",
+    "Preview",
     "Queued",
     "Quota",
     "Rate",
@@ -55,5 +78,6 @@ __all__ = [
     "SpeedBooks",
     "UsageBooks",
     "WaitingJob",
+    "Wished",
     "Woken",
 ]

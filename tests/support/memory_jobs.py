@@ -28,6 +28,7 @@ from gateway.ports import (
     EpochChanged,
     Granted,
     Leaving,
+    Message,
     PoolChanges,
     PoolNews,
     Queued,
@@ -78,6 +79,7 @@ class MemoryJobs:
             return reserved
         job = Job(entry.tenant_id, self._process, entry.checkpoint, entry.max_concurrency, now_us)
         job.static, job.ticket, job.reserved = entry.static, entry.ticket, reserved
+        job.key_id, job.task_id = entry.key_id, entry.task_id
         outstanding = len(store.of(tenant=entry.tenant_id))
         backend = store.place(job, entry.runnable_on)
         if outstanding >= entry.max_concurrency + entry.max_queued:
@@ -149,7 +151,7 @@ class MemoryJobs:
         if job is None or job.state != "running" or job.tenant == UPKEEP:
             return None
         store.free_slot(job_id, job.backend, loaded)
-        job.ticket, job.state = ticket, "moving"
+        job.ticket, job.state, job.shown = ticket, "moving", b""
         backend = store.place(job, runnable_on)
         return store.queue(job_id, job) if backend is None else store.start(job_id, job, backend)
 
@@ -192,6 +194,7 @@ class MemoryJobs:
                 entered_us = round(remembered.entered_at * MICROSECONDS)
                 job = Job(entry.tenant_id, self._process, entry.checkpoint, entry.max_concurrency, entered_us)
                 job.static, job.ticket = entry.static, entry.ticket
+                job.key_id, job.task_id = entry.key_id, entry.task_id
                 store.put_back(entry.job_id, job, remembered.granted)
                 store.heartbeats.setdefault(self._process, store.now_us)
         return store.answers[operation_id]
@@ -241,7 +244,7 @@ class MemoryJobs:
             if job is not None and job.state == "running"
         }
 
-    async def next_message(self, timeout_s: float) -> Woken | None:
+    async def next_message(self, timeout_s: float) -> Message | None:
         """The next message to this process, None when none came in time."""
         mailbox = self._store.mailboxes[self._process]
         await mailbox.until(lambda: bool(mailbox.woken), timeout_s)

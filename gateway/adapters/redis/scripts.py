@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-NAMES = ("enter", "leave", "requeue", "heartbeat", "poll", "grant", "hold", "publish", "resign", "restore")
+NAMES = (
+    "enter",
+    "leave",
+    "requeue",
+    "heartbeat",
+    "poll",
+    "grant",
+    "hold",
+    "publish",
+    "resign",
+    "restore",
+    "options",
+    "look",
+    "show",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ if not fields or fields.state ~= 'r' or fields.upkeep then return answer({'gone'
 free_slot(a.job, fields.backend, a.loaded)
 redis.call('SREM', P .. 'run:' .. fields.tenant, a.job)
 redis.call('HSET', P .. 'job:' .. a.job, 'state', 'w', 'ticket', ARGV[4])
+redis.call('HDEL', P .. 'job:' .. a.job, 'shown')
 local backend, loaded = place(fields.tenant, tonumber(fields.cap), fields.checkpoint, a.backends)
 if backend then
   start(a.job, fields.tenant, fields.checkpoint, backend, loaded)

@@ -1,7 +1,7 @@
 -- purpose: put one job back that the store lost with its data, as the process that holds it remembers it.
 -- KEYS[1]: "{namespace}:generation"
 -- ARGV[1], ARGV[2]: see prelude
--- ARGV[3]: JSON {job, tenant, proc, checkpoint, cap, entered, backend, started, before}: times in microseconds by the
+-- ARGV[3]: JSON {job, tenant, key, task, proc, checkpoint, cap, entered, backend, started, before}: times in microseconds by the
 --          store's clock of then, as text; the last three only for a job that runs
 -- ARGV[4], ARGV[5]: the ledger's static part and the scheduler's ticket, both JSON, kept as they are
 -- returns: {"restored", now} | {"known", now}: the store has that job, open or closed, and nothing changes
@@ -15,6 +15,7 @@ if redis.call('EXISTS', job) == 1 then return refuse({'known', text(now)}) end
 redis.call('HSET', job, 'tenant', a.tenant, 'proc', a.proc, 'state', 'w', 'checkpoint', a.checkpoint, 'cap', a.cap,
   'entered', a.entered, 'static', ARGV[4], 'ticket', ARGV[5])
 redis.call('PEXPIRE', job, KEEP_MS)
+own(a.job, a.key, a.task, a.entered)
 add(P .. 'out:' .. a.tenant, a.job)
 add(P .. 'held:' .. a.proc, a.job)
 redis.call('ZADD', P .. 'procs', 'NX', text(now), a.proc)
