@@ -11,11 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
+from gateway.api.account import account_routes
 from gateway.api.errors import on_caller_left, on_gateway_error, on_http_error, on_unexpected_error
 from gateway.api.listings import ListingRoutes
 from gateway.api.lists import list_routes
 from gateway.api.middleware import Edge
 from gateway.api.ops import OpsRoutes
+from gateway.api.pictures import picture_routes
 from gateway.api.sdapi import CallerLeft, GenerationRoutes
 from gateway.api.session import page_routes, session_routes
 from gateway.api.synthetic import root_routes, synthetic_routes
@@ -73,6 +75,7 @@ def routes(services: Services) -> list[Route]:
         *session_routes(services.gateway),
         *list_routes(services.gateway),
         *synthetic_routes(services.gateway),
+        *picture_routes(services.gateway),
     ]
     doubled = [
         Route(path, handler, methods=[method])
@@ -80,5 +83,6 @@ def routes(services: Services) -> list[Route]:
         for path in (f"{SDAPI}/{name}", f"{ALIAS}/{name}", *((f"{ALIAS}/{further}",) if further else ()))
     ]
     own = [("/livez", ops.livez), ("/readyz", ops.readyz)]
+    doubled += account_routes(services.gateway, services.account, services.explainer)
     doubled += [*page_routes(services.gateway), *root_routes()]
     return doubled + [Route(path, handler, methods=["GET"]) for path, handler in own]

@@ -31,11 +31,13 @@ from gateway.adapters.telemetry import Log
 from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.parameters import OperatorPolicy
+from gateway.flow.account import Account
 from gateway.flow.attention import Attendant
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
+from gateway.flow.explain import Explainer
 from gateway.flow.faults import Faults
 from gateway.flow.forward import Forwarder
 from gateway.flow.held import HeldJobs
@@ -68,6 +70,8 @@ class Services:
     gateway: Gateway
     current: CurrentCatalogue
     readiness: Readiness
+    account: Account
+    explainer: Explainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,8 @@ def _assemble(
     supervisor.add("ledger", bookkeeper.run)
     supervisor.add("roster", roster.run)
     supervisor.add("reloads", lambda: upkeep.reload_for_ever(lambda: roster.backends))
-    return Services(gateway, current, Readiness(pulse, current)), supervisor
+    account, explainer = Account(ledger, stores.own, wall_clock), Explainer(gateway, stores.own)
+    return Services(gateway, current, Readiness(pulse, current), account, explainer), supervisor
 
 
 @asynccontextmanager
