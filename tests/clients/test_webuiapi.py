@@ -18,7 +18,7 @@ def api(pool):
     client.session.close()
 
 
-def test_every_call_of_webuiapi_works_or_is_told_that_there_is_no_such_route(api):
+def test_webuiapi_makes_changes_enlarges_and_reads_pictures(api):
     made = api.txt2img(prompt="a cat", steps=2, width=64, height=64, seed=7)
     assert (made.image.size, made.image.format, made.info["seed"], made.info["sd_model_name"]) == (
         (64, 64), "PNG", 7, "red",
@@ -34,6 +34,8 @@ def test_every_call_of_webuiapi_works_or_is_told_that_there_is_no_such_route(api
     with pytest.raises(RuntimeError, match="404"):
         api.interrogate(made.image)
 
+
+def test_every_list_and_setting_of_webuiapi_is_there(api):
     assert api.util_get_model_names() == ["blue", "red"]
     assert "Euler a" in api.util_get_sampler_names()
     assert "karras" in api.util_get_scheduler_names()
@@ -59,6 +61,7 @@ def test_every_call_of_webuiapi_works_or_is_told_that_there_is_no_such_route(api
     api.util_wait_for_ready(check_interval=0.01)
 
 
+@pytest.mark.filterwarnings("ignore:BasicAuth is deprecated:DeprecationWarning")  # the package's own use of aiohttp
 async def test_the_asynchronous_form_of_webuiapi_works_too(api):
     made = await api.txt2img(prompt="a cat", steps=1, width=64, height=64, use_async=True)
     assert made.image.size == (64, 64)
