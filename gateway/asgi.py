@@ -83,6 +83,6 @@ def routes(services: Services) -> list[Route]:
         for path in (f"{SDAPI}/{name}", f"{ALIAS}/{name}", *((f"{ALIAS}/{further}",) if further else ()))
     ]
     own = [("/livez", ops.livez), ("/readyz", ops.readyz)]
-    doubled += account_routes(services.gateway, services.account, services.explainer)
+    doubled += account_routes(services.gateway, services.account)
     doubled += [*page_routes(services.gateway), *root_routes()]
     return doubled + [Route(path, handler, methods=["GET"]) for path, handler in own]

@@ -37,7 +37,6 @@ from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
-from gateway.flow.explain import Explainer
 from gateway.flow.faults import Faults
 from gateway.flow.forward import Forwarder
 from gateway.flow.held import HeldJobs
@@ -71,7 +70,6 @@ class Services:
     current: CurrentCatalogue
     readiness: Readiness
     account: Account
-    explainer: Explainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +220,8 @@ def _assemble(
     supervisor.add("ledger", bookkeeper.run)
     supervisor.add("roster", roster.run)
     supervisor.add("reloads", lambda: upkeep.reload_for_ever(lambda: roster.backends))
-    account, explainer = Account(ledger, stores.own, wall_clock), Explainer(gateway, stores.own)
-    return Services(gateway, current, Readiness(pulse, current), account, explainer), supervisor
+    account = Account(ledger, stores.own, wall_clock)
+    return Services(gateway, current, Readiness(pulse, current), account), supervisor
 
 
 @asynccontextmanager

@@ -18,10 +18,10 @@ from gateway.flow.serve import Gateway
 class AccountRoutes:
     """Handlers for the key that asks."""
 
-    def __init__(self, gateway: Gateway, account: Account, explainer: Explainer) -> None:
+    def __init__(self, gateway: Gateway, account: Account) -> None:
         self._asking = Asking(gateway)
         self._account = account
-        self._explainer = explainer
+        self._explainer = Explainer(gateway)
 
     async def account(self, request: Request) -> Response:
         """Plan, grants, overrides, usage."""
@@ -48,9 +48,9 @@ def operation_of(named: str, body: bytes) -> Operation:
     return Operation.UPSCALE if b'"upscaler_1"' in body else Operation.TXT2IMG
 
 
-def account_routes(gateway: Gateway, account: Account, explainer: Explainer) -> list[Route]:
+def account_routes(gateway: Gateway, account: Account) -> list[Route]:
     """The gateway's own routes for tenants."""
-    own = AccountRoutes(gateway, account, explainer)
+    own = AccountRoutes(gateway, account)
     return [
         Route("/v1/account", own.account, methods=["GET"]),
         Route("/v1/explain", own.explain, methods=["POST"]),

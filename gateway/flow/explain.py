@@ -10,15 +10,13 @@ from gateway.domain.parameters import Shaped, shape
 from gateway.domain.rendering import parameters_echo
 from gateway.flow.account import limits_of
 from gateway.flow.serve import Gateway
-from gateway.ports import Look, OwnJobStore
 
 
 class Explainer:
     """Shapes a request as `serve` would, for the key that asks."""
 
-    def __init__(self, gateway: Gateway, own: OwnJobStore) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._own = own
 
     async def explain(self, operation: Operation, body: bytes, credential: str | None) -> dict[str, Any]:
         """As JSON. Raises what the request itself would be refused with, before it is admitted."""
@@ -26,15 +24,14 @@ class Explainer:
         caller = await gateway.authenticator.authenticate(credential)
         options = effective(await gateway.options.kept(caller))
         shaped = shape(operation, body, gateway.context(caller, options))
-        jobs = await self._own.look_at(Look(caller.key_id))
-        outstanding = len(jobs.jobs)
+        outstanding, waiting = await gateway.work.counts(caller)
         return {
             "operation": operation,
             "model": shaped.model.name if shaped.model else None,
             "parameters": parameters_echo(shaped),
             "adjusted": list(shaped.adjustments),
             "price": price_of(shaped),
-            "pool": {"able_backends": len(shaped.runnable_on), "waiting_jobs": jobs.waiting},
+            "pool": {"able_backends": len(shaped.runnable_on), "waiting_jobs": waiting},
             "limits": {**limits_of(caller), "outstanding_of_this_key": outstanding},
         }
 

@@ -57,6 +57,11 @@ class OwnWork:
         jobs = await self._store.look_at(Look(caller.key_id))
         return [job.task_id or job.job_id for job in jobs.jobs if not job.is_running]
 
+    async def counts(self, caller: Caller) -> tuple[int, int]:
+        """How many jobs this caller has outstanding, and how many of all callers wait."""
+        jobs = await self._store.look_at(Look(caller.key_id))
+        return len(jobs.jobs), jobs.waiting
+
     async def end(self, caller: Caller, wish: str, task_id: str = "") -> None:
         """Interrupt or skip one of the caller's jobs; nothing happens when there is none. Raises StoreUnavailable."""
         named = "" if task_id in _NO_ID else task_id

@@ -11,7 +11,6 @@ from starlette.routing import Match
 from gateway.api.refused import REFUSED
 from gateway.asgi import routes
 from gateway.flow.account import Account
-from gateway.flow.explain import Explainer
 from gateway.flow.readiness import Readiness
 from gateway.wiring import Services
 from tests.flow.world import Keys, LoopStore, MemoryLedger, Process
@@ -34,9 +33,8 @@ async def served():
     """The operations that some route takes."""
     process = Process("one", LoopStore(), SimulatedBackends({}), Keys(), MemoryLedger())
     account = Account(MemoryLedger(), process.own, lambda: 0.0)
-    explainer = Explainer(process.gateway, process.own)
     readiness = Readiness(process.pulse, process.current)
-    table = routes(Services(process.gateway, process.current, readiness, account, explainer))
+    table = routes(Services(process.gateway, process.current, readiness, account))
     return {operation for operation in OPERATIONS if any(takes(route, operation) for route in table)}
 
 
