@@ -10,14 +10,19 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from gateway.api.account import account_routes
 from gateway.api.compression import Compression
 from gateway.api.cors import Cors
 from gateway.api.errors import on_gateway_error, on_http_error
 from gateway.api.listings import ListingRoutes
+from gateway.api.lists import list_routes
 from gateway.api.middleware import Edge
 from gateway.api.ops import OpsRoutes
 from gateway.api.pages import PageRoutes
+from gateway.api.pictures import picture_routes
 from gateway.api.sdapi import GenerationRoutes
+from gateway.api.session import page_routes, session_routes
+from gateway.api.synthetic import root_routes, synthetic_routes
 from gateway.domain.errors import GatewayError
 from gateway.domain.jobs import Operation
 from gateway.settings import Settings
@@ -64,7 +69,10 @@ def routes(services: Services) -> list[Route]:
         ("GET", "sd-models", "img-models", listing.models),
         ("GET", "upscalers", "", listing.upscalers),
         ("GET", "samplers", "img-samplers", listing.samplers),
-        ("GET", "options", "img-options", listing.options),
+        *session_routes(services.gateway),
+        *list_routes(services.gateway),
+        *synthetic_routes(services.gateway),
+        *picture_routes(services.gateway),
     ]
     doubled = [
         Route(path, handler, methods=[method])
@@ -73,4 +81,6 @@ def routes(services: Services) -> list[Route]:
     ]
     own: list[tuple[str, Any]] = [("/livez", ops.livez), ("/readyz", ops.readyz)]
     own += [("/", pages.front), ("/docs", pages.docs), ("/openapi.json", pages.openapi)]
+    doubled += account_routes(services.gateway, services.account)
+    doubled += [*page_routes(services.gateway), *root_routes()]
     return doubled + [Route(path, handler, methods=["GET"]) for path, handler in own]

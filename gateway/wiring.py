@@ -17,6 +17,7 @@ from gateway.adapters.redis.check import check_deployment, check_server
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.outbox import RedisOutbox
+from gateway.adapters.redis.own import RedisOwn
 from gateway.adapters.redis.pool import RedisPool
 from gateway.adapters.sdnext import SdnextClient
 from gateway.adapters.sql.books import SqlBookkeeper
@@ -31,6 +32,8 @@ from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.reports import UsageQuestion
+from gateway.flow.account import Account
+from gateway.flow.attention import Attendant
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.changes import Author
@@ -42,6 +45,8 @@ from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
 from gateway.flow.leave import Exit
 from gateway.flow.manage import Manager
+from gateway.flow.own_jobs import OwnWork
+from gateway.flow.own_view import OwnOptions
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.flow.reconcile import Reconciler
@@ -78,6 +83,7 @@ class Services:
     current: CurrentCatalogue
     readiness: Readiness
     byte_budget: ByteBudget
+    account: Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class Stores:
     database: Database
     jobs: RedisJobs
     pool: RedisPool
+    own: RedisOwn
     manager: Manager
 
 
@@ -103,12 +110,12 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(connection.close)
         await check_server(connection)
         jobs = RedisJobs(connection, process, settings.lease_s)
-        pool = RedisPool(connection, process)
+        pool, own = RedisPool(connection, process), RedisOwn(connection, process)
         manager = Manager(SqlBookkeeper(database), SqlLedger(database), jobs, secrets.token_bytes)
         deployment_id = await manager.deployment_id()
         is_empty = await check_deployment(connection, deployment_id)
         jobs.belongs_to(deployment_id, has_lost_data=is_empty and await _has_run_before(manager))
-        yield Stores(connection, database, jobs, pool, manager)
+        yield Stores(connection, database, jobs, pool, own, manager)
 
 
 async def _has_run_before(manager: Manager) -> bool:
@@ -227,12 +234,16 @@ def _assemble(
     gateway = Gateway(
         authenticator=Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         entrance=Entrance(stores.jobs, ledger, held),
-        forwarder=Forwarder(client, stores.pool, lambda: roster.backends, current, byte_budget),
+        forwarder=Forwarder(
+            client, stores.pool, lambda: roster.backends, current, Attendant(client, stores.own), byte_budget
+        ),
         way_out=way_out,
         faults=faults,
         jobs=stores.jobs,
         epoch=epoch,
         current=current,
+        options=OwnOptions(stores.own),
+        work=OwnWork(stores.own, held),
         operator=OperatorPolicy(default_model=settings.default_model),
         log=log,
     )
@@ -250,7 +261,8 @@ def _assemble(
     supervisor.add("ledger", bookkeeper.run)
     supervisor.add("roster", roster.run)
     supervisor.add("reloads", lambda: upkeep.reload_for_ever(lambda: roster.backends))
-    return Services(gateway, current, Readiness(pulse, current), byte_budget), supervisor
+    account = Account(ledger, stores.own, wall_clock)
+    return Services(gateway, current, Readiness(pulse, current), byte_budget, account), supervisor
 
 
 @asynccontextmanager

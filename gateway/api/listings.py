@@ -14,7 +14,7 @@ from gateway.domain.errors import NoCapacity
 from gateway.domain.keys import Caller
 from gateway.domain.samplers import working_names
 from gateway.domain.upscalers import aliases_of
-from gateway.flow.own_view import options_of, require_a_model
+from gateway.flow.own_view import require_a_model
 from gateway.flow.serve import Gateway
 
 
@@ -42,11 +42,6 @@ class ListingRoutes:
         return json_response(
             msgspec.json.encode(upscalers_listed(catalogue, caller.grants, aliases_of(catalogue, aliases)))
         )
-
-    async def options(self, request: Request) -> Response:
-        """The options as this key sees them."""
-        caller, catalogue = await self._caller_and_catalogue(request)
-        return json_response(msgspec.json.encode(options_of(caller, catalogue, self._gateway.operator.default_model)))
 
     async def _caller_and_catalogue(self, request: Request) -> tuple[Caller, Catalogue]:
         caller = await caller_of(request, self._gateway.authenticator)

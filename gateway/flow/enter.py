@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from gateway.domain.errors import (
     GatewayError,
@@ -75,21 +76,7 @@ class Entrance:
 
 
 def _with(entry: Entry, operation_id: str, seeds: dict[tuple[Measure, Window], float]) -> Entry:
-    return Entry(
-        operation_id=operation_id,
-        job_id=entry.job_id,
-        tenant_id=entry.tenant_id,
-        epoch=entry.epoch,
-        checkpoint=entry.checkpoint,
-        runnable_on=entry.runnable_on,
-        max_concurrency=entry.max_concurrency,
-        max_queued=entry.max_queued,
-        rates=entry.rates,
-        quotas=entry.quotas,
-        seeds=seeds,
-        static=entry.static,
-        ticket=entry.ticket,
-    )
+    return replace(entry, operation_id=operation_id, seeds=seeds)
 
 
 def rates_of(caller: Caller) -> tuple[Rate, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.domain.backends import Backend, BackendState
 from gateway.domain.catalogue import BackendInventory
@@ -18,7 +18,8 @@ from gateway.domain.errors import AttemptFailed, BackendTimedOut, BackendUnreach
 from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
 from gateway.domain.replies import AttemptFailed as FailedAttempt
-from gateway.domain.replies import CallersFault, Delivered, Flaw, SetAside, is_loaded, repair, verify
+from gateway.domain.replies import CallersFault, Delivered, Flaw, SetAside, Verdict, is_loaded, repair, verify
+from gateway.flow.attention import Attendant, Attention
 from gateway.flow.byte_budget import BYTES_PER_PIXEL, ByteBudget
 from gateway.flow.ids import new_id
 from gateway.flow.snapshot import CurrentCatalogue
@@ -39,14 +40,21 @@ class Abandoned(AttemptFailed):
 
 @dataclass(slots=True)
 class Work:
-    """What one job does on its backend: `is_under_way` from before its POST until the backend itself has ended it."""
+    """What one job does on its backend: `is_under_way` from before its POST until the backend itself has ended it.
+
+    `attention`: who looks at it, and whether its caller wants it to end.
+    """
 
     is_under_way: bool = False
+    attention: Attention = field(default_factory=Attention)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A good answer: the JSON for the caller, how many images are in it, and the seconds it took."""
+    """A good answer: the JSON for the caller, how many images are in it, and the seconds it took.
+
+    `is_interrupted`: at the caller's wish it is fewer than asked, perhaps none.
+    """
 
     body: bytes
     images: int
@@ -54,10 +62,11 @@ class Attempt:
     backend: str
     took_s: float
     had_to_load: bool
+    is_interrupted: bool = False
 
 
 class Forwarder:
-    """Sends jobs to backends. `backends` gives each backend by name."""
+    """Sends jobs to backends. `backends` gives each backend by name; the attendant is for those who wait."""
 
     def __init__(
         self,
@@ -65,8 +74,10 @@ class Forwarder:
         pool: PoolStore,
         backends: Callable[[], Mapping[str, Backend]],
         current: CurrentCatalogue,
+        attendant: Attendant,
         byte_budget: ByteBudget | None = None,
     ) -> None:
+        self._attendant = attendant
         self._client = client
         self._pool = pool
         self._backends = backends
@@ -89,7 +100,10 @@ class Forwarder:
         with self._byte_budget.expecting(answer_bytes(shaped)):
             reply = await self._send(backend, shaped, render(shaped, inventory), work)
         took_s = clock() - began
-        delivered = await self._verified(shaped, backend, inventory, reply, had_to_load=had_to_load)
+        verdict = verify(
+            shaped, inventory, reply.status, _plain_body(reply), interrupted_by_us=bool(work.attention.wish)
+        )
+        delivered = await self._judged(shaped, backend, inventory, verdict, had_to_load=had_to_load)
         return Attempt(
             body=repair(shaped, delivered),
             images=len(delivered.images),
@@ -97,15 +111,13 @@ class Forwarder:
             backend=backend.name,
             took_s=took_s,
             had_to_load=had_to_load,
+            is_interrupted=delivered.interrupted,
         )
 
-    async def _verified(
-        self, shaped: Shaped, backend: Backend, inventory: BackendInventory, reply: RawReply, *, had_to_load: bool
+    async def _judged(
+        self, shaped: Shaped, backend: Backend, inventory: BackendInventory, verdict: Verdict, *, had_to_load: bool
     ) -> Delivered:
         """The pictures. Raises AttemptFailed, or the caller's own error where the request was at fault."""
-        if reply.content_encoding not in ("", "identity"):
-            raise AttemptFailed(f"its answer was compressed ({reply.content_encoding}) though that was not asked for")
-        verdict = verify(shaped, inventory, reply.status, reply.body)
         match verdict:
             case CallersFault(error=error):
                 raise error
@@ -117,7 +129,7 @@ class Forwarder:
                 raise AttemptFailed(said, flaw, signature, is_load_failure=is_load_failure)
         # An infotext says the base name only; after a load, or where two checkpoints share it, the backend itself
         # decides.
-        is_certain = shaped.model is None or (verdict.model_is_certain and not had_to_load)
+        is_certain = shaped.model is None or not verdict.images or (verdict.model_is_certain and not had_to_load)
         if not is_certain and not await self._has_loaded(shaped, backend, inventory):
             raise AttemptFailed("another model than the one asked for is loaded", Flaw.WRONG_MODEL, Flaw.WRONG_MODEL)
         return verdict
@@ -131,12 +143,18 @@ class Forwarder:
 
     async def _send(self, backend: Backend, shaped: Shaped, body: bytes, work: Work) -> RawReply:
         async with asyncio.TaskGroup() as group:
+            work.attention.attempt_begins()
             post = group.create_task(self._post(backend, shaped, body, work), name="post")
+            following = group.create_task(self._attendant.follow(backend, work.attention), name="follow")
+            group.create_task(self._attendant.carry_out(backend, work.attention, post), name="carry out")
             try:
                 reply = await asyncio.shield(post)
             except asyncio.CancelledError:
                 await self._interrupt_until_done(backend, post)
                 raise
+            finally:
+                following.cancel()
+                work.attention.attempt_ended()
         match reply:
             case BackendTimedOut():
                 raise Abandoned(str(reply))
@@ -175,6 +193,18 @@ def answer_bytes(shaped: Shaped) -> int:
     """What an answer can hardly be larger than: its pictures as base64."""
     width, height = shaped.expected or (0, 0)
     return shaped.images_asked * width * height * BYTES_PER_PIXEL
+
+
+def _plain_body(reply: RawReply) -> bytes:
+    if reply.content_encoding not in ("", "identity"):
+        raise AttemptFailed(f"its answer was compressed ({reply.content_encoding}) though that was not asked for")
+    return reply.body
+
+
+def nothing_made(shaped: Shaped) -> Attempt:
+    """The answer to a job that its caller ended before anything was made of it."""
+    body = repair(shaped, Delivered((), {}, interrupted=True))
+    return Attempt(body, 0, (), backend="", took_s=0.0, had_to_load=False, is_interrupted=True)
 
 
 def run_limit_s(shaped: Shaped) -> float:

@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.ports import Entry, Granted, Remembered, Woken
+from gateway.flow.attention import Attention
+from gateway.ports import Asked, Entry, Granted, Message, Preview, Remembered, Wished, Woken
+
+MOST_PREVIEWS = 32
+
+
+class InterruptedInQueue(Exception):
+    """Its caller wants the job to end, and it has not begun."""
 
 
 @dataclass(slots=True)
@@ -24,6 +31,7 @@ class HeldJob:
     granted: asyncio.Event = field(default_factory=asyncio.Event)
     is_lost: bool = False
     given_back: Granted | None = None
+    attention: Attention = field(default_factory=Attention)
     entry: Entry | None = None
     entered_at: float = 0.0
 
@@ -46,13 +54,23 @@ class HeldJob:
     def wait_again(self, runnable_on: tuple[str, ...], ticket: bytes) -> None:
         """The job gives its backend back and waits for another of these."""
         self.place, self.given_back = None, self.place
-        self.granted.clear()
+        if not self.attention.wish:
+            self.granted.clear()
         if self.entry is not None:
             self.entry = replace(self.entry, runnable_on=runnable_on, ticket=ticket)
 
+    def wish_for(self, wish: str) -> None:
+        """The caller wants the job to end: one that waits needs no backend any more."""
+        self.attention.wish_for(wish)
+        self.granted.set()
+
     async def backend(self) -> Granted:
-        """The backend, once there is one. Raises StoreUnavailable if the store forgot the job meanwhile."""
+        """The backend, once there is one. Raises StoreUnavailable if the store forgot the job meanwhile, and
+        InterruptedInQueue if its caller wants it no more.
+        """
         await self.granted.wait()
+        if self.attention.wish:
+            raise InterruptedInQueue
         if self.place is None:
             raise StoreUnavailable("The gateway's store lost the queue. Send the call again.")
         return self.place
@@ -63,6 +81,7 @@ class HeldJobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, HeldJob] = {}
+        self.previews: dict[str, str] = {}  # of jobs of other processes that somebody looks at here
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -72,7 +91,7 @@ class HeldJobs:
 
     def open(self, job_id: str) -> HeldJob:
         """A new job, before it is entered."""
-        return self._jobs.setdefault(job_id, HeldJob(job_id))
+        return self._jobs.setdefault(job_id, HeldJob(job_id, attention=Attention(job_id)))
 
     def close(self, job_id: str) -> None:
         """The job has left, or was never admitted."""
@@ -82,11 +101,24 @@ class HeldJobs:
         """The job, None if it is not (any longer) held."""
         return self._jobs.get(job_id)
 
-    def deliver(self, message: Woken) -> None:
-        """Tell the waiting call; a job that is gone meanwhile has left or will leave, which gives the slot back."""
+    def deliver(self, message: Message) -> None:
+        """Tell the job's call; a job that is gone meanwhile has left or will leave, which gives the slot back."""
         job = self._jobs.get(message.job_id)
-        if job is not None:
-            job.take(message.granted)
+        match message:
+            case Preview():
+                self._keep(message)
+            case Woken() if job is not None:
+                job.take(message.granted)
+            case Asked() if job is not None:
+                job.attention.look(message.process, with_preview=message.with_preview)
+            case Wished() if job is not None:
+                job.wish_for(message.wish)
+
+    def _keep(self, preview: Preview) -> None:
+        self.previews.pop(preview.job_id, None)
+        self.previews[preview.job_id] = preview.image
+        if len(self.previews) > MOST_PREVIEWS:
+            del self.previews[next(iter(self.previews))]
 
     def admitted(self) -> tuple[HeldJob, ...]:
         """Every job that the store admitted, oldest first."""

@@ -20,7 +20,7 @@ from gateway.flow.dispatch import ticket_bytes
 from gateway.flow.enter import quotas_of, rates_of
 from gateway.flow.faults import attempted, fingerprint_of
 from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Attempt, Work
-from gateway.flow.held import HeldJob
+from gateway.flow.held import HeldJob, InterruptedInQueue
 from gateway.flow.ids import new_id
 from gateway.flow.leave import Exit
 from gateway.ports import Entry, Granted, JobStore, Leaving, Log, RateState
@@ -65,6 +65,7 @@ class Job:
         """Admitted within the block; after it everything is given back and the record is closed."""
         self._entered_at = _now()
         self._held, self.rate = await enter(self._entry(epoch))
+        self.work.attention = self._held.attention
         error: BaseException | None = None
         try:
             yield
@@ -77,16 +78,24 @@ class Job:
             await _finish(self._leave(error))
 
     @property
+    def is_unwanted(self) -> bool:
+        """Whether its caller has interrupted or skipped it."""
+        return bool(self.work.attention.wish)
+
+    @property
     def is_late(self) -> bool:
         """Whether the deadline has passed: the plan's longest wait, counted from entering."""
         return _now() >= self._entered_at + self.caller.plan.max_wait_s
 
     async def backend(self) -> Granted:
-        """The backend to run on. Raises NoCapacity when the deadline passes first."""
+        """The backend to run on. Raises NoCapacity when the deadline passes first, InterruptedInQueue."""
         wait_s = self.caller.plan.max_wait_s
         try:
             async with asyncio.timeout_at(self._entered_at + wait_s):
                 granted = await self._held.backend()
+        except InterruptedInQueue:
+            self.timing.queue_s = _now() - self._entered_at - self.timing.swap_s - self.timing.generation_s
+            raise
         except TimeoutError:
             raise NoCapacity(
                 f"No backend became free within {wait_s:.0f} s. Try again a little later.", retry_after_s=10.0
@@ -125,6 +134,8 @@ class Job:
         """The answer is good; what remains is to leave."""
         self._attempt = attempt
         self.loaded = self.shaped.model.name if self.shaped.model else None
+        if attempt.is_interrupted:  # perhaps while it loaded: the watcher finds out
+            self.loaded = "" if self.shaped.model else None
         self._took(attempt.took_s, had_to_load=attempt.had_to_load)
 
     def _took(self, seconds: float, *, had_to_load: bool) -> None:
@@ -184,7 +195,8 @@ class Job:
 
     def _outcome(self, error: BaseException | None) -> Outcome:
         if error is None:
-            return Outcome.FINISHED
+            is_interrupted = self._attempt is not None and self._attempt.is_interrupted
+            return Outcome.INTERRUPTED if is_interrupted else Outcome.FINISHED
         if isinstance(error, asyncio.CancelledError):
             return Outcome.WITHDRAWN if self.attempts == 0 else Outcome.INTERRUPTED
         if isinstance(error, NoCapacity):
@@ -207,6 +219,8 @@ class Job:
             quotas=quotas_of(self.caller, shaped.price.images, estimate),
             static=self._static(),
             ticket=ticket_bytes(self._ticket()),
+            key_id=self.caller.key_id,
+            task_id=self.shaped.task_id,
         )
 
     def _static(self) -> bytes:

@@ -1,27 +1,18 @@
-"""What one key sees of the server: its options. Nothing here reaches a backend, and nothing of another tenant
-is in it.
-"""
+"""What one key sees of the server: its options. Nothing here reaches a backend, and nothing of another key is in it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.domain.catalogue import Catalogue, Model, is_granted
-from gateway.domain.errors import Forbidden
+from gateway.domain.catalogue.names import without_suffix
+from gateway.domain.errors import Forbidden, NotGranted, UnknownModel
 from gateway.domain.keys import Caller
-
-# What clients probe for, with the values of a server that nobody has configured (A1111's names).
-FIXED_OPTIONS: dict[str, Any] = {
-    "sd_vae": "Automatic",
-    "samples_format": "png",
-    "CLIP_stop_at_last_layers": 1,
-    "clip_skip": 1,
-    "send_seed": True,
-    "inpainting_mask_weight": 1.0,
-    "img2img_fix_steps": False,
-    "eta_noise_seed_delta": 0,
-    "face_restoration_model": "",
-}
+from gateway.domain.models import resolve_model
+from gateway.domain.options import MODEL, VAE, shown, sorted_out
+from gateway.domain.parameters import OperatorPolicy
+from gateway.ports import OptionChange, OptionStore
 
 
 def granted_models(caller: Caller, catalogue: Catalogue) -> tuple[Model, ...]:
@@ -37,14 +28,82 @@ def require_a_model(caller: Caller, catalogue: Catalogue) -> tuple[Model, ...]:
     return models
 
 
-def options_of(caller: Caller, catalogue: Catalogue, pool_default: str) -> dict[str, Any]:
-    """The options as this key sees them; `sd_model_checkpoint` is what a call that names no model would use, or ""."""
-    models = require_a_model(caller, catalogue)
-    names = {model.name: model for model in models}
-    wanted = caller.default_model or pool_default
-    chosen = names.get(wanted) or (models[0] if len(models) == 1 else None)
-    return {
-        "sd_model_checkpoint": chosen.name if chosen else "",
-        "sd_checkpoint_hash": chosen.sha256 if chosen else "",
-        **FIXED_OPTIONS,
-    }
+def shown_model(
+    caller: Caller, catalogue: Catalogue, operator: OperatorPolicy, stored: Mapping[str, Any]
+) -> tuple[str, Model | None]:
+    """The checkpoint that a call without a name would use, by name and as it is in the pool.
+
+    A posted one that cannot be used (any more) is shown as it was posted, with None: such a call says so, too.
+    """
+    overrides = caller.overrides.default.get(MODEL)
+    for wanted in (stored.get(MODEL), overrides or caller.default_model, operator.default_model):
+        if not wanted:
+            continue
+        try:
+            model = resolve_model(str(wanted), catalogue, caller.grants, operator.model_aliases)
+        except (UnknownModel, NotGranted):
+            return (str(wanted), None) if wanted == stored.get(MODEL) else ("", None)
+        return model.name, model
+    granted = granted_models(caller, catalogue)
+    return (granted[0].name, granted[0]) if len(granted) == 1 else ("", None)
+
+
+class OwnOptions:
+    """A key's virtual options: one round trip to the store each time."""
+
+    def __init__(self, store: OptionStore) -> None:
+        self._store = store
+
+    async def kept(self, caller: Caller) -> Mapping[str, Any]:
+        """What this key has posted. Raises StoreUnavailable."""
+        return await self._store.options(caller.key_id)
+
+    async def view(self, caller: Caller, catalogue: Catalogue, operator: OperatorPolicy) -> dict[str, Any]:
+        """The options as this key sees them; `sd_model_checkpoint` is what a call that names no model would use.
+
+        Raises Forbidden for a key that may use no model, StoreUnavailable.
+        """
+        require_a_model(caller, catalogue)
+        stored = await self.kept(caller)
+        name, model = shown_model(caller, catalogue, operator, stored)
+        return {MODEL: name, "sd_checkpoint_hash": model.sha256 if model else "", **shown(stored)}
+
+    async def post(
+        self, caller: Caller, catalogue: Catalogue, operator: OperatorPolicy, posted: Mapping[str, Any]
+    ) -> dict[str, bool]:
+        """What became of each posted option. Raises UnknownModel, then nothing is changed.
+
+        A model that cannot be found (any more) is no error when it is the one that this key was shown: clients post
+        back what they read.
+        """
+        require_a_model(caller, catalogue)
+        sorted_ = sorted_out(posted)
+        keep, ignored = dict(sorted_.kept), set(sorted_.ignored)
+        problem: UnknownModel | None = None
+        if sorted_.model:
+            try:
+                keep[MODEL] = resolve_model(sorted_.model, catalogue, caller.grants, operator.model_aliases).name
+            except (UnknownModel, NotGranted) as error:
+                problem = UnknownModel(str(error))
+                ignored.add(MODEL)
+        if sorted_.vae:
+            known = _vae(sorted_.vae, catalogue)
+            keep |= {VAE: known} if known else {}
+            ignored |= set() if known else {VAE}
+        change = OptionChange(keep, sorted_.remembered, sorted_.forgotten, sorted_.model if problem else "")
+        if keep or change.remember or change.forget or problem:
+            kept = await self._store.change_options(caller.key_id, change)
+            if problem is not None and kept.is_refused:
+                raise problem
+            ignored |= sorted_.remembered.keys() - kept.remembered
+        return {name: name not in ignored for name in posted}
+
+
+def _vae(wanted: str, catalogue: Catalogue) -> str:
+    """The pool's spelling of a VAE, with its extension or not; "" if no backend has it. "None" is one everywhere."""
+    if wanted.lower() == "none":
+        return "None"
+    exact = catalogue.spelling("vaes", wanted)
+    plain = without_suffix(wanted).lower()
+    near = (name for name in catalogue.listed("vaes") if without_suffix(name).lower() == plain)
+    return exact or next(near, "")

@@ -10,23 +10,28 @@ leave             everything back, the record closed; then the answer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.domain.errors import AttemptFailed, BackendLacks, GatewayError, GenerationFailed, NoCapacity
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
+from gateway.domain.options import effective
 from gateway.domain.parameters import OperatorPolicy, Shaped, ShapingContext, shape
 from gateway.flow.authenticate import NOWHERE, Authenticator, Epoch, Origin
 from gateway.flow.enter import Entrance, KeysChanged
 from gateway.flow.faults import Faults
-from gateway.flow.forward import Abandoned, Attempt, Forwarder
+from gateway.flow.forward import Abandoned, Attempt, Forwarder, nothing_made
+from gateway.flow.held import InterruptedInQueue
 from gateway.flow.ids import new_id
 from gateway.flow.job import Job, Timing
 from gateway.flow.leave import Exit
+from gateway.flow.own_jobs import OwnWork
+from gateway.flow.own_view import OwnOptions
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.flow.turnstile import Turnstile
-from gateway.ports import JobStore, Log, RateState
+from gateway.ports import Granted, JobStore, Log, RateState
 
 MAX_ATTEMPTS = 2
 LOOKUPS = 3
@@ -67,6 +72,8 @@ class Gateway:
     jobs: JobStore
     epoch: Epoch
     current: CurrentCatalogue
+    options: OwnOptions
+    work: OwnWork
     operator: OperatorPolicy
     log: Log
     turnstile: Turnstile = field(default_factory=Turnstile)
@@ -78,7 +85,9 @@ class Gateway:
                 # Before the look-up: what it finds may be older than an epoch that comes while it is under way.
                 epoch = self.epoch.current
                 caller = await self.authenticator.authenticate(call.credential, call.origin)
-                shaped = shape(call.operation, call.body, self._context(caller))
+                # One look at the store: the key may have posted another model a moment ago, to another process.
+                options = {} if call.operation is Operation.UPSCALE else effective(await self.options.kept(caller))
+                shaped = shape(call.operation, call.body, self.context(caller, options))
                 job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
                 self.faults.refuse(shaped, job.fingerprint)
                 job.could_run_on = self.faults.candidates(shaped, shaped.runnable_on)
@@ -93,6 +102,8 @@ class Gateway:
             turn_over()
             try:
                 attempt = await self._attempt(job, shaped)
+            except InterruptedInQueue:
+                attempt = nothing_made(shaped)
             finally:
                 self.faults.ended(job.job_id)
             job.delivered(attempt)
@@ -114,7 +125,7 @@ class Gateway:
             except NoCapacity as too_late:
                 raise (_gave_up(failed) if failed else too_late) from failed
             try:
-                attempt = await self.forwarder.forward(shaped, granted, job.work)
+                attempt = await self._forward(shaped, granted, job)
             except (AttemptFailed, BackendLacks) as failure:
                 failed = failure
                 self.faults.failed(job.attempted(granted.backend), failed)
@@ -124,11 +135,22 @@ class Gateway:
                 if is_last or not job.could_run_on:
                     raise _gave_up(failed) from failed
             else:
-                self.faults.succeeded(job.attempted(granted.backend))
+                if not attempt.is_interrupted:
+                    self.faults.succeeded(job.attempted(granted.backend))
                 return attempt
             await job.ask_again(self.jobs)
 
-    def _context(self, caller: Caller) -> ShapingContext:
+    async def _forward(self, shaped: Shaped, granted: Granted, job: Job) -> Attempt:
+        """One attempt; one that breaks off after its caller's own interrupt has ended as asked, and is not repeated."""
+        try:
+            return await self.forwarder.forward(shaped, granted, job.work)
+        except AttemptFailed as failed:
+            if job.is_unwanted and not isinstance(failed, Abandoned):
+                return nothing_made(shaped)
+            raise
+
+    def context(self, caller: Caller, options: Mapping[str, Any]) -> ShapingContext:
+        """What a request of this caller is shaped by; `options` are what its key posted. Raises NoCapacity."""
         if not self.current.catalogue.backends:
             raise NoCapacity("No backend has been seen yet. Try again in a moment.", retry_after_s=2.0)
         return ShapingContext(
@@ -137,6 +159,7 @@ class Gateway:
             overrides=caller.overrides,
             caps=caller.plan.caps,
             default_model=caller.default_model,
+            options=options,
             operator=self.operator,
         )
 

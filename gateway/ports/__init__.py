@@ -19,6 +19,7 @@ from gateway.ports.jobs import (
     Granted,
     JobStore,
     Leaving,
+    Message,
     Outbox,
     Queued,
     Quota,
@@ -31,6 +32,18 @@ from gateway.ports.jobs import (
     Woken,
 )
 from gateway.ports.log import Log
+from gateway.ports.own import (
+    Asked,
+    Kept,
+    Look,
+    OptionChange,
+    OptionStore,
+    OwnJob,
+    OwnJobs,
+    OwnJobStore,
+    Preview,
+    Wished,
+)
 from gateway.ports.pool import PoolChanges, PoolNews, PoolStore, SlotView, WaitingJob
 from gateway.ports.servers import BackendClient, RawReply
 
@@ -38,6 +51,7 @@ __all__ = [
     "AdminTokens",
     "Admitted",
     "Announcer",
+    "Asked",
     "BackendClient",
     "Beat",
     "Bookkeeper",
@@ -46,15 +60,24 @@ __all__ = [
     "EpochChanged",
     "Granted",
     "JobStore",
+    "Kept",
     "KeyStore",
     "Leaving",
     "Ledger",
     "LedgerCounts",
     "Log",
+    "Look",
+    "Message",
+    "OptionChange",
+    "OptionStore",
     "Outbox",
+    "OwnJob",
+    "OwnJobStore",
+    "OwnJobs",
     "PoolChanges",
     "PoolNews",
     "PoolStore",
+    "Preview",
     "Queued",
     "Quota",
     "Rate",
@@ -68,5 +91,6 @@ __all__ = [
     "Tallies",
     "UsageBooks",
     "WaitingJob",
+    "Wished",
     "Woken",
 ]

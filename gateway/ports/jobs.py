@@ -9,6 +9,7 @@ from typing import Protocol
 from gateway.domain.jobs import Outcome
 from gateway.domain.reconciliation import Count, Tally
 from gateway.domain.usage import Measure, Record, Window
+from gateway.ports.own import Asked, Preview, Wished
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Entry:
     seeds: Mapping[tuple[Measure, Window], float] = field(default_factory=dict)
     static: bytes = b"{}"
     ticket: bytes = b"{}"
+    key_id: str = ""
+    task_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,10 @@ class Woken:
     granted: Granted
 
 
+Message = Woken | Asked | Wished | Preview
+"""What reaches a process through the store."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remembered:
     """An admitted job as the process that holds it remembers it; `granted` is None while it waits."""
@@ -198,7 +205,7 @@ class JobStore(Protocol):
     async def look(self, job_ids: Sequence[str]) -> dict[str, Granted]:
         """Those of the waiting jobs that were granted meanwhile."""
 
-    async def next_message(self, timeout_s: float) -> Woken | None:
+    async def next_message(self, timeout_s: float) -> Message | None:
         """The next message to this process, None when none came in time."""
 
     async def epoch(self) -> str:

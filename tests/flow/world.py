@@ -21,6 +21,7 @@ from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.plans import Plan
 from gateway.domain.reconciliation import Count
 from gateway.domain.usage import Measure, Record, Window
+from gateway.flow.attention import Attendant
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
@@ -29,6 +30,8 @@ from gateway.flow.forward import Forwarder
 from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
 from gateway.flow.leave import Exit
+from gateway.flow.own_jobs import OwnWork
+from gateway.flow.own_view import OwnOptions
 from gateway.flow.pulse import Pulse
 from gateway.flow.serve import Call, Gateway, Served
 from gateway.flow.snapshot import CurrentCatalogue
@@ -38,6 +41,7 @@ from gateway.flow.watch import Watcher
 from gateway.simulator.sdnext.simulation_options import SimulationOptions
 from tests.support.fake_backends import SimulatedBackends, sdnext
 from tests.support.memory_jobs import MemoryJobs
+from tests.support.memory_own import MemoryOwn
 from tests.support.memory_store import MemoryStore
 
 T = TypeVar("T")
@@ -142,6 +146,28 @@ class DistantJobs(MemoryJobs):
         await self._wire("drop", tokens, lambda: super(DistantJobs, self).drop(tokens))
 
 
+class DistantOwn(MemoryOwn):
+    """What is the keys' own, at the end of the same wire."""
+
+    def __init__(self, wire: DistantJobs, store: MemoryStore, process: str) -> None:
+        super().__init__(store, process)
+        self._wire = wire._wire
+
+    async def options(self, key_id):
+        return await self._wire("options", key_id, lambda: super(DistantOwn, self).options(key_id))
+
+    async def change_options(self, key_id, change):
+        return await self._wire(
+            "change_options", change, lambda: super(DistantOwn, self).change_options(key_id, change)
+        )
+
+    async def look_at(self, look):
+        return await self._wire("look_at", look, lambda: super(DistantOwn, self).look_at(look))
+
+    async def show(self, job_id, shown, preview, watchers):
+        return await self._wire("show", job_id, lambda: super(DistantOwn, self).show(job_id, shown, preview, watchers))
+
+
 @dataclass
 class Keys:
     """A key store: callers by the digest of their key."""
@@ -224,7 +250,9 @@ class Process:
         self.log = Lines()
         self.held, self.epoch, self.current = HeldJobs(), Epoch(), CurrentCatalogue()
         self.way_out = Exit(self.jobs, self.held)
-        self.forwarder = Forwarder(backends, self.jobs, lambda: backends.declared, self.current)
+        self.own = DistantOwn(self.jobs, store, name)
+        attendant = Attendant(backends, self.own)
+        self.forwarder = Forwarder(backends, self.jobs, lambda: backends.declared, self.current, attendant)
         self.faults = Faults(lambda _reload: None)
         self.gateway = Gateway(
             authenticator=Authenticator(keys, self.epoch, lambda: 0.0),
@@ -235,6 +263,8 @@ class Process:
             jobs=self.jobs,
             epoch=self.epoch,
             current=self.current,
+            options=OwnOptions(self.own),
+            work=OwnWork(self.own, self.held),
             operator=OperatorPolicy(),
             log=self.log,
         )

@@ -29,6 +29,7 @@ from gateway.ports import (
     EpochChanged,
     Granted,
     Leaving,
+    Message,
     PoolChanges,
     PoolNews,
     Queued,
@@ -81,6 +82,7 @@ class MemoryJobs:
             return reserved
         job = Job(entry.tenant_id, self._process, entry.checkpoint, entry.max_concurrency, now_us)
         job.static, job.ticket, job.reserved = entry.static, entry.ticket, reserved
+        job.key_id, job.task_id = entry.key_id, entry.task_id
         outstanding = len(store.of(tenant=entry.tenant_id))
         backend = store.place(job, entry.runnable_on)
         if outstanding >= entry.max_concurrency + entry.max_queued:
@@ -157,7 +159,7 @@ class MemoryJobs:
             store.mark_recovering(job_id, job.backend)
         else:
             store.free_slot(job_id, job.backend, loaded)
-        job.ticket, job.state = ticket, "moving"
+        job.ticket, job.state, job.shown = ticket, "moving", b""
         backend = store.place(job, runnable_on)
         return store.queue(job_id, job) if backend is None else store.start(job_id, job, backend)
 
@@ -206,6 +208,7 @@ class MemoryJobs:
                     if key in store.used:
                         store.used[key] += job.reserved[key]
                 store.admitted += entered_us >= store.counting_since_us
+                job.key_id, job.task_id = entry.key_id, entry.task_id
                 store.put_back(entry.job_id, job, remembered.granted)
                 store.heartbeats.setdefault(self._process, store.now_us)
         return store.answers[operation_id]
@@ -266,7 +269,7 @@ class MemoryJobs:
             if job is not None and job.state == "running"
         }
 
-    async def next_message(self, timeout_s: float) -> Woken | None:
+    async def next_message(self, timeout_s: float) -> Message | None:
         """The next message to this process, None when none came in time."""
         mailbox = self._store.mailboxes[self._process]
         await mailbox.until(lambda: bool(mailbox.woken), timeout_s)

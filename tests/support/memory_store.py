@@ -14,7 +14,7 @@ from typing import Any
 from gateway.domain.jobs import Operation, Outcome
 from gateway.domain.limits import MICROSECONDS
 from gateway.domain.usage import Measure, Record, Window
-from gateway.ports import Granted, Queued, SlotView, Woken
+from gateway.ports import Granted, Message, Queued, SlotView
 
 DISPATCHER_LEASE_US = 3 * MICROSECONDS
 MAX_EVENTS = 10_000
@@ -41,6 +41,10 @@ class Job:
     before: str = ""
     outcome: Outcome | None = None
     is_corrected: bool = False
+    key_id: str = ""
+    task_id: str = ""
+    shown: bytes = b""
+    asked_us: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -69,7 +73,7 @@ class Slot:
 class Mailbox:
     """What waits for one process; `has_arrived` wakes whoever waits for either."""
 
-    woken: deque[Woken] = field(default_factory=deque)
+    woken: deque[Message] = field(default_factory=deque)
     has_work: bool = False
     has_arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -114,6 +118,7 @@ class MemoryStore:
         self.term = 0
         self.events: list[tuple[int, str, str]] = []
         self.outbox: dict[str, tuple[str, Record]] = {}
+        self.options: dict[str, dict[str, Any]] = {}
 
     def fast_forward(self, seconds: float) -> None:
         """Let time pass."""

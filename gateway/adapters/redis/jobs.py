@@ -18,17 +18,21 @@ from gateway.domain.limits import MICROSECONDS, interval_us, window_of
 from gateway.domain.usage import Measure, Window
 from gateway.ports import (
     Admitted,
+    Asked,
     Beat,
     Entry,
     EpochChanged,
     Granted,
     Leaving,
+    Message,
+    Preview,
     Queued,
     Quota,
     RateState,
     Refused,
     Remembered,
     SeedsNeeded,
+    Wished,
     Woken,
 )
 
@@ -106,6 +110,8 @@ class RedisJobs:
         arguments: dict[str, Any] = {
             "job": entry.job_id,
             "tenant": entry.tenant_id,
+            "key": entry.key_id,
+            "task": entry.task_id,
             "proc": self._process,
             "checkpoint": entry.checkpoint,
             "cap": entry.max_concurrency,
@@ -166,13 +172,12 @@ class RedisJobs:
                 found[job_id] = Granted(backend.decode(), (before or b"").decode(), seconds(started))
         return found
 
-    async def next_message(self, timeout_s: float) -> Woken | None:
+    async def next_message(self, timeout_s: float) -> Message | None:
         """The next message to this process, None when none came in time."""
         raw = await self._connection.pop(f"wake:{self._process}", timeout_s)
         if raw is None:
             return None
-        job_id, backend, started, before = msgspec.json.decode(raw, type=tuple[str, str, int, str], strict=False)
-        return Woken(job_id, Granted(backend, before, started / MICROSECONDS))
+        return _message(msgspec.json.decode(raw))
 
     async def epoch(self) -> str:
         """The revocation epoch now."""
@@ -187,6 +192,8 @@ class RedisJobs:
         return {
             "job": entry.job_id,
             "tenant": entry.tenant_id,
+            "key": entry.key_id,
+            "task": entry.task_id,
             "proc": self._process,
             "epoch": entry.epoch,
             "checkpoint": entry.checkpoint,
@@ -219,6 +226,18 @@ def _window(quota: Quota, entered_at: float) -> dict[str, str]:
     first, _ = window_of(quota.window, round(entered_at * MICROSECONDS))
     name = f"{quota.measure}:{quota.window}:{first}"
     return {"name": name, "measure": quota.measure, "amount": str(round(quota.amount * MILLIONTHS))}
+
+
+def _message(words: list[Any]) -> Message:
+    match words:
+        case ["look", job_id, process, with_preview]:
+            return Asked(job_id, process, with_preview)
+        case ["wish", job_id, wish]:
+            return Wished(job_id, wish)
+        case ["preview", job_id, image]:
+            return Preview(job_id, image)
+    job_id, backend, started, before = words
+    return Woken(job_id, Granted(backend, before, int(started) / MICROSECONDS))
 
 
 def _microseconds(at: float) -> str:

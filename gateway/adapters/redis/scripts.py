@@ -7,7 +7,22 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-NAMES = ("enter", "leave", "requeue", "heartbeat", "poll", "grant", "hold", "publish", "resign", "restore", "tally")
+NAMES = (
+    "enter",
+    "leave",
+    "requeue",
+    "heartbeat",
+    "poll",
+    "grant",
+    "hold",
+    "publish",
+    "resign",
+    "restore",
+    "tally",
+    "options",
+    "look",
+    "show",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def generation_info(shaped: Shaped, delivered: Delivered) -> dict[str, Any]:
         info.setdefault(name, [])
     if shaped.model is not None:
         info["sd_model_name"] = shaped.model.base_name
-        info["sd_model_hash"] = shaped.model.hash or None
+        info["sd_model_hash"] = shaped.model.hash  # a strict client takes no null
     if delivered.size is not None:
         info["width"], info["height"] = delivered.size
     if delivered.interrupted:

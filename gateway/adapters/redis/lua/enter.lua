@@ -1,7 +1,7 @@
 -- purpose: admit one job, all or nothing: key still valid, rate, quotas, outstanding, open record, and the slot by rule 0 or a ticket.
 -- KEYS[1]: "{namespace}:generation"
 -- ARGV[1], ARGV[2]: see prelude
--- ARGV[3]: JSON {job, tenant, proc, epoch, checkpoint, backends[], cap, max_queued,
+-- ARGV[3]: JSON {job, tenant, key, task, proc, epoch, checkpoint, backends[], cap, max_queued,
 --          rates[{id, interval_us, burst}], quotas[{measure, window, limit, amount, seed}]}:
 --          quotas in millionths; seed is what the ledger says the window has used, or false
 -- ARGV[4], ARGV[5]: the ledger's static part and the scheduler's ticket, both JSON, kept as they are
@@ -104,6 +104,7 @@ redis.call('HSET', job, 'tenant', a.tenant, 'proc', a.proc, 'state', 'w', 'check
   'entered', text(now), 'static', ARGV[4], 'ticket', ARGV[5])
 if #reservations > 0 then redis.call('HSET', job, 'quota', cjson.encode(reservations)) end
 redis.call('PEXPIRE', job, KEEP_MS)
+own(a.job, a.key, a.task, text(now))
 add(P .. 'out:' .. a.tenant, a.job)
 add(P .. 'held:' .. a.proc, a.job)
 redis.call('ZADD', P .. 'procs', 'NX', text(now), a.proc)  -- one that dies before its next heartbeat is missed too

@@ -17,7 +17,10 @@
 --   quota:<tenant>:<measure>:<window>:<day>   millionths that the window from that day (since 1970) on has used,
 --                            reservations included; with :<job> behind it: that job was asked for this window's seed
 --   tickets                  zset: waiting job -> time of entry
---   job:<id>                 hash: tenant proc state(w|r|c) backend checkpoint cap entered started quota static ticket ...
+--   job:<id>                 hash: tenant proc state(w|r|c) backend checkpoint cap entered started quota static ticket
+--                            key task shown asked:<process> ...
+--   own:<key>                zset: outstanding job of that key -> time of entry
+--   options:<key>            hash: name -> value as JSON, what the key posted as its options
 --   slot                     hash: backend -> "<job> <tenant> <started>"; "! <job> <since>" while it is recovering
 --   loaded, bstate           hash: backend -> checkpoint / BackendState
 --   catalogue                hash: backend -> inventory as JSON; catalogue_version changes with it
@@ -28,7 +31,8 @@
 --   scheduler                what the scheduler remembers over a change of leader, as JSON
 --   events                   stream of tickets that came (A) and left (L), for the dispatcher
 --   term                     of the events: another one when the dispatcher changed or events had to be dropped
---   wake:<process>           what that process waits for, as JSON: [job, backend, started, loaded before]
+--   wake:<process>           what that process waits for, as JSON: [job, backend, started, loaded before]; also
+--                            ["look", job, process, with preview], ["wish", job, wish], ["preview", job, image]
 --   wake:<process>:d         "D" while there is work for the dispatcher in that process
 --   outbox                   stream of closed records, until they stand in SQL
 --   op:<id>                  first answer of an operation
@@ -74,6 +78,14 @@ end
 local function wake(process, message)
   redis.call('RPUSH', P .. 'wake:' .. process, message)
   redis.call('PEXPIRE', P .. 'wake:' .. process, 60000)
+end
+
+-- The job is one of that key's; `key` and `task` are "" where nobody is to look at it.
+local function own(job, key, task, entered)
+  if not key or key == '' then return end
+  redis.call('HSET', P .. 'job:' .. job, 'key', key, 'task', task)
+  redis.call('ZADD', P .. 'own:' .. key, entered, job)
+  redis.call('PEXPIRE', P .. 'own:' .. key, KEEP_MS)
 end
 
 -- the process that holds the dispatcher's lease, or nil when nobody does
@@ -169,7 +181,7 @@ end
 
 local function job_fields(job)
   local names = {'tenant', 'proc', 'state', 'backend', 'entered', 'started', 'quota', 'static', 'checkpoint',
-    'cap', 'closed', 'corrected', 'upkeep', 'ticket'}
+    'cap', 'closed', 'corrected', 'upkeep', 'ticket', 'key'}
   local values = redis.call('HMGET', P .. 'job:' .. job, unpack(names))
   local fields = {}
   for i, name in ipairs(names) do fields[name] = values[i] or nil end
@@ -193,6 +205,7 @@ local function close(job, fields, outcome, used, final)
   redis.call('SREM', P .. 'held:' .. fields.proc, job)
   redis.call('SREM', P .. 'out:' .. tenant, job)
   redis.call('SREM', P .. 'run:' .. tenant, job)
+  if fields.key then redis.call('ZREM', P .. 'own:' .. fields.key, job) end
   if redis.call('ZREM', P .. 'tickets', job) == 1 then event('L', job) end
   settle(fields, used, 1)
   redis.call('HSET', P .. 'job:' .. job, 'state', 'c', 'closed', outcome)

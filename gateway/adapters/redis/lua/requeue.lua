@@ -18,6 +18,7 @@ else
 end
 redis.call('SREM', P .. 'run:' .. fields.tenant, a.job)
 redis.call('HSET', P .. 'job:' .. a.job, 'state', 'w', 'ticket', ARGV[4])
+redis.call('HDEL', P .. 'job:' .. a.job, 'shown')
 local backend, loaded = place(fields.tenant, tonumber(fields.cap), fields.checkpoint, a.backends, redis.call('GET', P .. 'caution'))
 if backend then
   start(a.job, fields.tenant, fields.checkpoint, backend, loaded)

@@ -1,9 +1,10 @@
 -- purpose: put one job back that the store lost with its data, as the process that holds it remembers it.
 -- KEYS[1]: "{namespace}:generation"
 -- ARGV[1], ARGV[2]: see prelude
--- ARGV[3]: JSON {job, tenant, proc, checkpoint, cap, entered, backend, started, before, quotas[{name, measure, amount}]}:
---          times in microseconds by the store's clock of then, as text; backend, started and before only for a job that
---          runs; quotas: windows (the end of their keys) of which it reserved millionths, as text
+-- ARGV[3]: JSON {job, tenant, key, task, proc, checkpoint, cap, entered, backend, started, before,
+--          quotas[{name, measure, amount}]}: times in microseconds by the store's clock of then, as text; backend,
+--          started and before only for a job that runs; quotas: windows (the end of their keys) of which it reserved
+--          millionths, as text
 -- ARGV[4], ARGV[5]: the ledger's static part and the scheduler's ticket, both JSON, kept as they are
 -- returns: {"restored", now} | {"known", now}: the store has that job, open or closed, and nothing changes
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.restore)
@@ -27,6 +28,7 @@ if #reservations > 0 then redis.call('HSET', job, 'quota', cjson.encode(reservat
 -- Its admission was counted by the data that are lost; a store that only lost its latest writes counts on from the same time.
 local since = redis.call('HGET', P .. 'admitted', 'since')
 if since and tonumber(a.entered) >= tonumber(since) then redis.call('HINCRBY', P .. 'admitted', 'count', 1) end
+own(a.job, a.key, a.task, a.entered)
 add(P .. 'out:' .. a.tenant, a.job)
 add(P .. 'held:' .. a.proc, a.job)
 redis.call('ZADD', P .. 'procs', 'NX', text(now), a.proc)

@@ -1,0 +1,110 @@
+"""Calls about pictures that need no job of their own: reading how one was made, and upscaling several in one call."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api.asking import Asking, as_json, body_of
+from gateway.api.credentials import presented
+from gateway.api.errors import json_response
+from gateway.api.sdapi import while_connected
+from gateway.domain.errors import InvalidRequest
+from gateway.domain.jobs import Operation
+from gateway.domain.keys import Caller
+from gateway.domain.picture_text import parameters_in, text_of
+from gateway.flow.serve import Call, Gateway, Served
+
+
+class _OnePicture(msgspec.Struct):
+    image: str = ""
+
+
+class _Batch(msgspec.Struct):
+    imageList: list[msgspec.Raw] = []  # noqa: N815 - the name on the wire
+
+
+class _Entry(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw(b'""')
+
+
+class _Upscaled(msgspec.Struct):
+    image: msgspec.Raw
+    html_info: str = ""
+
+
+class PictureRoutes:
+    """Handlers for the key that asks."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._asking = Asking(gateway)
+        self._gateway = gateway
+
+    async def png_info(self, request: Request) -> Response:
+        """How a picture was made, from its own metadata."""
+        caller = await self._asking.caller(request)
+        text = _decoded(await body_of(request, caller.plan.caps.body_bytes), _OnePicture).image
+        if not text:
+            return as_json({"info": "", "items": {}, "parameters": {}})
+        info, items = text_of(_picture(text))
+        return as_json({"info": info, "items": items, "parameters": parameters_in(info)})
+
+    async def upscale_all(self, request: Request) -> Response:
+        """Each picture of the list upscaled by a job of its own, one after the other; all of them, or an error."""
+        caller = await self._asking.caller(request)
+        body = await body_of(request, caller.plan.caps.body_bytes)
+        bodies = _singles(body, caller)
+        served = await while_connected(request, self._serve_all(request, bodies))
+        done = [msgspec.json.decode(one.body, type=_Upscaled) for one in served]
+        told = tuple(dict.fromkeys(line for one in served for line in one.adjustments))
+        headers = {"X-Job-Id": ", ".join(one.job_id for one in served)}
+        headers |= {"X-Gateway-Adjusted": ", ".join(told)} if told else {}
+        html = next((one.html_info for one in done if one.html_info), "")
+        return json_response(
+            msgspec.json.encode({"html_info": html, "images": [one.image for one in done]}), headers=headers
+        )
+
+    async def _serve_all(self, request: Request, bodies: list[bytes]) -> list[Served]:
+        credential, origin = presented(request)
+        request_id = request.state.request_id
+        return [
+            await self._gateway.serve(Call(Operation.UPSCALE, body, credential, request_id, origin)) for body in bodies
+        ]
+
+
+def _singles(body: bytes, caller: Caller) -> list[bytes]:
+    """The bodies of the single upscales. Raises InvalidRequest."""
+    pictures = _decoded(body, _Batch).imageList
+    most = caller.plan.caps.images_per_call
+    if not 1 <= len(pictures) <= most:
+        raise InvalidRequest(f"imageList must hold 1 to {most} pictures for this key.", "imageList")
+    shared = _decoded(body, dict[str, msgspec.Raw])
+    shared.pop("imageList", None)
+    entries = [_decoded(bytes(picture), _Entry) for picture in pictures]
+    return [msgspec.json.encode({**shared, "image": entry.data}) for entry in entries]
+
+
+def _decoded(body: bytes, kind: Any) -> Any:  # noqa: ANN401 - a struct or a mapping
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body cannot be read: {error}.") from error
+
+
+def _picture(text: str) -> bytes:
+    payload = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return b64decode(payload, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest("image must be base64, bare or as a data URL.", "image") from error
+
+
+def picture_routes(gateway: Gateway) -> list[tuple[str, str, str, Any]]:
+    """(method, name below /sdapi/v1, further name below /v1, handler)."""
+    own = PictureRoutes(gateway)
+    return [("POST", "png-info", "", own.png_info), ("POST", "extra-batch-images", "", own.upscale_all)]

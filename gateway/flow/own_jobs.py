@@ -1,0 +1,76 @@
+"""A caller's own jobs, whichever process holds them: how far they are, and the wish that one of them ends.
+
+Nothing of another key's job can be seen or stopped from here: the store gives only the jobs of the key that asks.
+"""
+
+from __future__ import annotations
+
+from gateway.domain.keys import Caller
+from gateway.domain.progress import OwnProgress, Shown
+from gateway.flow.held import HeldJobs
+from gateway.ports import Look, OwnJob, OwnJobs, OwnJobStore
+
+INTERRUPT, SKIP = "interrupt", "skip"
+_NO_ID = frozenset({"", "undefined", "null", "None"})
+
+
+class OwnWork:
+    """What one process can tell of every caller's own jobs, and do about them. One round trip each time."""
+
+    def __init__(self, store: OwnJobStore, held: HeldJobs) -> None:
+        self._store = store
+        self._held = held
+
+    async def progress(self, caller: Caller, *, with_preview: bool = False, task_id: str = "") -> OwnProgress:
+        """How far the caller's oldest running job is, else its oldest waiting one, or the one that `task_id` names.
+
+        Never waits for a backend. Raises StoreUnavailable.
+        """
+        named = "" if task_id in _NO_ID else task_id
+        jobs = await self._store.look_at(Look(caller.key_id, with_preview))
+        job = chosen(jobs, named)
+        if job is None:
+            return OwnProgress(at=jobs.at)
+        shown, preview = self._shown(job, with_preview=with_preview)
+        return OwnProgress(
+            task_id=job.task_id or job.job_id,
+            position=job.position,
+            waiting=jobs.waiting,
+            queued=sum(not other.is_running for other in jobs.jobs),
+            since=job.started_at if job.is_running else job.entered_at,
+            at=jobs.at,
+            shown=shown,
+            preview=preview if with_preview else "",
+        )
+
+    def _shown(self, job: OwnJob, *, with_preview: bool) -> tuple[Shown, str]:
+        if not job.is_running:
+            return Shown(job="queued"), ""
+        here = self._held.get(job.job_id)
+        if here is None:
+            return Shown.from_bytes(job.shown), self._held.previews.get(job.job_id, "")
+        here.attention.look(with_preview=with_preview)
+        return here.attention.shown, here.attention.preview
+
+    async def pending(self, caller: Caller) -> list[str]:
+        """The caller's waiting jobs, oldest first, each by the caller's own id for it if it has one."""
+        jobs = await self._store.look_at(Look(caller.key_id))
+        return [job.task_id or job.job_id for job in jobs.jobs if not job.is_running]
+
+    async def counts(self, caller: Caller) -> tuple[int, int]:
+        """How many jobs this caller has outstanding, and how many of all callers wait."""
+        jobs = await self._store.look_at(Look(caller.key_id))
+        return len(jobs.jobs), jobs.waiting
+
+    async def end(self, caller: Caller, wish: str, task_id: str = "") -> None:
+        """Interrupt or skip one of the caller's jobs; nothing happens when there is none. Raises StoreUnavailable."""
+        named = "" if task_id in _NO_ID else task_id
+        await self._store.look_at(Look(caller.key_id, wish=wish, task_id=named))
+
+
+def chosen(jobs: OwnJobs, task_id: str) -> OwnJob | None:
+    """The job that `task_id` names; without one the oldest that runs, else the oldest that waits."""
+    if task_id:
+        return next((job for job in jobs.jobs if task_id in (job.job_id, job.task_id)), None)
+    running = (job for job in jobs.jobs if job.is_running)
+    return next(running, None) or next(iter(jobs.jobs), None)

@@ -1,0 +1,127 @@
+"""The contract of what is a key's own, of both the scripts and their oracle."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.adapters.redis.own import RedisOwn
+from gateway.ports import Asked, Granted, Look, OptionChange, Preview, Wished, Woken
+from tests.contracts.job_worlds import MemoryWorld, entry, granted, leaving, new_id, pool_up, queued
+from tests.support.memory_own import MemoryOwn
+
+
+@pytest.fixture
+def own_of(world):
+    def make(name):
+        process = world.process(name)
+        own = (
+            MemoryOwn(world.store, name) if isinstance(world, MemoryWorld) else RedisOwn(process.jobs._connection, name)
+        )
+        return process, own
+
+    return make
+
+
+async def test_options_are_kept_forgotten_and_remembered_for_one_key(own_of):
+    _, own = own_of("one")
+    change = OptionChange({"a": 1, "b": [True]}, {"mine": "x"})
+    assert (await own.change_options("k", change)).remembered == {"mine"}
+    await own.change_options("k", OptionChange({"a": 2.5}, {}, frozenset({"b", "never"})))
+    assert await own.options("k") == {"a": 2.5, "mine": "x"}
+    assert await own.options("other") == {}
+
+
+async def test_remembered_options_have_a_bound_that_kept_ones_do_not(own_of):
+    _, own = own_of("one")
+    many = {f"m{number:03}": number for number in range(200)}
+    kept = await own.change_options("k", OptionChange({}, many))
+    assert kept.remembered == {f"m{number:03}" for number in range(128)}
+    again = await own.change_options("k", OptionChange({"a": 1}, {"m001": 7, "m199": 7}))
+    assert again.remembered == {"m001"}
+    assert len(await own.options("k")) == 129
+
+
+async def test_a_model_that_cannot_be_found_changes_nothing_unless_it_is_the_one_kept(own_of):
+    _, own = own_of("one")
+    await own.change_options("k", OptionChange({"sd_model_checkpoint": "gone"}, {}))
+    refused = await own.change_options("k", OptionChange({"a": 1}, {"b": 2}, unless_shown="other"))
+    assert (refused.is_refused, await own.options("k")) == (True, {"sd_model_checkpoint": "gone"})
+    assert not (await own.change_options("k", OptionChange({"a": 1}, {}, unless_shown="gone"))).is_refused
+    assert await own.options("k") == {"sd_model_checkpoint": "gone", "a": 1}
+
+
+async def test_a_key_sees_its_own_jobs_oldest_first_with_their_places(own_of, world):
+    process, own = own_of("one")
+    epoch = await pool_up(process, "a")
+    first, second, other = (entry(epoch, key_id=key, task_id=task) for key, task in (("k", "t1"), ("k", ""), ("o", "")))
+    await granted(process.jobs, first)
+    world.fast_forward(1)
+    await queued(process.jobs, other)
+    world.fast_forward(1)
+    await queued(process.jobs, second)
+    seen = await own.look_at(Look("k"))
+    assert [(job.job_id, job.task_id, job.position, job.process) for job in seen.jobs] == [
+        (first.job_id, "t1", 0, "one"),
+        (second.job_id, "", 2, "one"),
+    ]
+    assert (seen.waiting, [job.job_id for job in (await own.look_at(Look("o"))).jobs]) == (2, [other.job_id])
+    await process.jobs.leave(leaving(first.job_id))
+    assert [job.job_id for job in (await own.look_at(Look("k"))).jobs] == [second.job_id]
+
+
+async def test_who_holds_a_job_hears_once_a_second_that_somebody_looks_elsewhere(own_of, world):
+    holder, own = own_of("one")
+    _, elsewhere = own_of("two")
+    job = entry(await pool_up(holder, "a"), key_id="k")
+    await granted(holder.jobs, job)
+    await own.look_at(Look("k"))
+    assert await holder.jobs.next_message(0.01) is None
+    await elsewhere.look_at(Look("k", with_preview=True))
+    await elsewhere.look_at(Look("k"))
+    assert await holder.jobs.next_message(0.01) == Asked(job.job_id, "two", with_preview=True)
+    assert await holder.jobs.next_message(0.01) is None
+    world.fast_forward(1.1)
+    await elsewhere.look_at(Look("k"))
+    assert await holder.jobs.next_message(0.01) == Asked(job.job_id, "two", with_preview=False)
+
+
+async def test_what_the_holder_shows_is_seen_everywhere_and_the_preview_where_it_was_asked_for(own_of):
+    holder, own = own_of("one")
+    other, elsewhere = own_of("two")
+    job = entry(await pool_up(holder, "a"), key_id="k")
+    await granted(holder.jobs, job)
+    await own.show(job.job_id, b'{"progress":0.5}', "AAAA", frozenset({"two"}))
+    await elsewhere.show(job.job_id, b"not the holder", "BBBB", frozenset({"two"}))
+    assert [seen.shown for seen in (await elsewhere.look_at(Look("k"))).jobs] == [b'{"progress":0.5}']
+    assert await other.jobs.next_message(0.01) == Preview(job.job_id, "AAAA")
+    assert await other.jobs.next_message(0.01) is None
+    await holder.jobs.leave(leaving(job.job_id))
+    await own.show(job.job_id, b"{}", "AAAA", frozenset({"two"}))
+    assert await other.jobs.next_message(0.01) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "wished"), [("", "running"), ("t-waiting", "waiting"), ("nothing", None), ("theirs", None)]
+)
+async def test_a_wish_reaches_the_holder_of_the_named_job_or_of_the_oldest_that_runs(own_of, world, task, wished):
+    holder, _ = own_of("one")
+    _, elsewhere = own_of("two")
+    epoch = await pool_up(holder, "a")
+    jobs = {}
+    for name, key in (("theirs", "o"), ("waiting", "k")):
+        world.fast_forward(1)
+        jobs[name] = entry(epoch, key_id=key, task_id=f"t-{name}" if key == "k" else name, runnable_on=("b",))
+        await queued(holder.jobs, jobs[name])
+    jobs["running"] = entry(epoch, key_id="k", job_id=new_id("job"))
+    await queued(holder.jobs, jobs["running"])
+    await holder.pool.poll(from_scratch=True)
+    assert await holder.pool.grant(new_id(), [(jobs["running"].job_id, "a")]) == ["granted"]
+    woken = await holder.jobs.next_message(0.01)
+    assert isinstance(woken, Woken)
+    assert isinstance(woken.granted, Granted)
+    await elsewhere.look_at(Look("k", wish="interrupt", task_id=task))
+    heard = []
+    while (message := await holder.jobs.next_message(0.01)) is not None:
+        heard.append(message)
+    expected = [Wished(jobs[wished].job_id, "interrupt")] if wished else []
+    assert [message for message in heard if isinstance(message, Wished)] == expected
