@@ -227,10 +227,7 @@ def _assemble(
     way_out = Exit(stores.jobs, held)
     byte_budget = ByteBudget(settings.byte_budget_mb * 1_000_000)
     upkeep = Upkeep(client, stores.pool, stores.jobs, held)
-    faults = Faults(
-        lambda reload: upkeep.ask_reload(reload.backend, current.title_of(reload.checkpoint, reload.backend))
-    )
-    current.on_new_lists = faults.came_back
+    faults = _faults(upkeep, current)
     gateway = Gateway(
         authenticator=Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         entrance=Entrance(stores.jobs, ledger, held),
@@ -263,6 +260,13 @@ def _assemble(
     supervisor.add("reloads", lambda: upkeep.reload_for_ever(lambda: roster.backends))
     account = Account(ledger, stores.own, wall_clock)
     return Services(gateway, current, Readiness(pulse, current), byte_budget, account), supervisor
+
+
+def _faults(upkeep: Upkeep, current: CurrentCatalogue) -> Faults:
+    """The book of faults, told of backends that came back, asking the upkeep for what needs a slot."""
+    faults = Faults(lambda it: upkeep.ask_reload(it.backend, current.title_of(it.checkpoint, it.backend)))
+    current.on_new_lists = faults.came_back
+    return faults
 
 
 @asynccontextmanager

@@ -7,12 +7,14 @@ import pytest
 from starlette.requests import Request
 
 from gateway.asgi import create_app, routes
+from gateway.flow.account import Account
+from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.settings import Settings
 from gateway.wiring import Services
 from tests.api.support import asking
-from tests.flow.world import KEY, running
+from tests.flow.world import KEY, MemoryLedger, running
 
 ORIGIN = {"origin": "https://app.example"}
 
@@ -63,4 +65,5 @@ async def refusal(client: httpx2.AsyncClient, path: str) -> tuple[int, str]:
 def services_of(world) -> Services:
     process = world.process
     pulse = Pulse(process.jobs, process.jobs, process.held, process.way_out, process.epoch, process.current)
-    return Services(process.gateway, process.current, Readiness(pulse, process.current))
+    account = Account(MemoryLedger(), process.own, lambda: 0.0)
+    return Services(process.gateway, process.current, Readiness(pulse, process.current), ByteBudget(), account)

@@ -11,6 +11,7 @@ from starlette.routing import Match
 from gateway.api.refused import REFUSED
 from gateway.asgi import routes
 from gateway.flow.account import Account
+from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.readiness import Readiness
 from gateway.wiring import Services
 from tests.flow.world import Keys, LoopStore, MemoryLedger, Process
@@ -34,7 +35,7 @@ async def served():
     process = Process("one", LoopStore(), SimulatedBackends({}), Keys(), MemoryLedger())
     account = Account(MemoryLedger(), process.own, lambda: 0.0)
     readiness = Readiness(process.pulse, process.current)
-    table = routes(Services(process.gateway, process.current, readiness, account))
+    table = routes(Services(process.gateway, process.current, readiness, ByteBudget(), account))
     return {operation for operation in OPERATIONS if any(takes(route, operation) for route in table)}
 
 

@@ -62,13 +62,13 @@ async def test_a_call_is_one_script_in_and_one_script_out(here, valkey):
 
 
 async def test_the_two_scripts_of_a_call_are_short(here, valkey):
-    """Commands inside the scripts are what one shard spends. Seen failing with a bound of 10; 24 and 15
+    """Commands inside the scripts are what one shard spends. Seen failing with a bound of 10; 28 and 17
     are what they need."""
     with commands(valkey) as seen:
         for _ in range(CALLS):
             await here.generate()
-    assert seen.inside["enter"] <= 25 * CALLS
-    assert seen.inside["leave"] <= 16 * CALLS
+    assert seen.inside["enter"] <= 28 * CALLS
+    assert seen.inside["leave"] <= 18 * CALLS
 
 
 async def test_a_known_key_costs_no_statement(here):
@@ -89,8 +89,9 @@ async def test_a_list_touches_no_store_and_makes_no_task(here, valkey):
     assert (seen.of_calls, tasks) == ({}, [])
 
 
-async def test_a_call_makes_no_more_than_three_tasks_of_its_own_and_three_of_libraries(here):
-    """One watches for the caller's leaving, one posts, one leaves. aiohttp needs one to write, redis-py before
+async def test_a_call_makes_no_more_than_five_tasks_of_its_own_and_three_of_libraries(here):
+    """One watches for the caller's leaving, one posts, one looks at its progress while somebody asks, one passes its
+    caller's wish to interrupt on, one leaves. aiohttp needs one to write, redis-py before
     Python 3.12 one for each script.
 
     Seen failing with a further task in `Entrance.enter`, and with the bounds one lower.
@@ -99,5 +100,5 @@ async def test_a_call_makes_no_more_than_three_tasks_of_its_own_and_three_of_lib
         for _ in range(CALLS):
             await here.generate()
     ours = [name for name in seen if not name.startswith(("AbstractConnection.", "ClientRequest."))]
-    assert len(ours) <= 3 * CALLS, Counter(ours)
-    assert len(seen) <= 6 * CALLS, Counter(seen)
+    assert len(ours) <= 5 * CALLS, Counter(ours)
+    assert len(seen) <= 8 * CALLS, Counter(seen)
