@@ -48,7 +48,6 @@ def main() -> None:
     for name, lines in sections.items():
         print(f"\n## {name}\n", *lines, sep="\n")
     print(f"\n{time.monotonic() - began:.0f} s in all")
-    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "latest.json").write_text(json.dumps(result, indent=1))
     if flags["RECORD"]:
         record.write(sections, result, _command(flags), RESULTS / "growth.svg")
