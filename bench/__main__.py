@@ -26,6 +26,7 @@ def main() -> None:
     python = (flags["LITELLM_PYTHON"] or "python3") if "litellm" in flags["PEERS"] else ""
     wanted = flags["ONLY"].split(",") if flags["ONLY"] else ["speed"] if is_quick else ["speed", "memory", "growth"]
     began = time.monotonic()
+    RESULTS.mkdir(exist_ok=True)
     sections: dict[str, list[str]] = {}
     result: dict[str, object] = {"at": time.strftime("%Y-%m-%d %H:%M"), "versions": versions(python)}
     with tempfile.TemporaryDirectory(prefix="b") as folder:

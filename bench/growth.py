@@ -27,7 +27,7 @@ _SMALL = Request("POST", "/sdapi/v1/txt2img", answers.asked("small"))
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """CPU milliseconds of the gateway for one generation call and for one list of models, of Valkey for the former."""
+    """CPU milliseconds of the gateway for one generation call, and a second when nobody calls (Valkey apart)."""
 
     what: str
     count: int

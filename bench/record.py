@@ -10,9 +10,9 @@ from typing import Any
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _HEAD = (
     "# Benchmarks\n\nRatios are the result: each table's contenders ran interleaved, within one run.\n\n"
-    "How: `bench/servers.py` starts an nginx that reads each body whole and sends a prepared answer, and the contenders\n"
-    "before it; wrk sends the calls; CPU is user and system time of all the contender's processes (/proc), Valkey apart.\n"
-    "Calls under way when a round ends are paid for and not counted: at most as many as there are connections. The\n"
+    "How: `bench/servers.py` starts an nginx that reads each body whole and sends a prepared answer, and the\n"
+    "contenders before it; wrk sends the calls; CPU is user and system time of all the contender's processes (/proc), Valkey\n"
+    "apart. Calls under way when a round ends are paid for and not counted: at most as many as there are connections. The\n"
     "machine is shared, so times of one round differ by a third; compare within one table only.\n"
 )
 
