@@ -108,7 +108,7 @@ def table(points: list[Point]) -> list[str]:
     lines.append("")
     for what in dict.fromkeys(point.what for point in points):
         series = [point for point in points if point.what == what]
-        first, last = series[0], series[-1]
+        first, last = next(point for point in series if point.count), series[-1]  # nothing grows from 0 by a ratio
         if first.generation_ms <= 0:
             continue
         ratio = last.generation_ms / first.generation_ms
