@@ -26,6 +26,7 @@ def main() -> None:
     python = (flags["LITELLM_PYTHON"] or "python3") if "litellm" in flags["PEERS"] else ""
     wanted = flags["ONLY"].split(",") if flags["ONLY"] else ["speed"] if is_quick else ["speed", "memory", "growth"]
     began = time.monotonic()
+    RESULTS.mkdir(exist_ok=True)
     sections: dict[str, list[str]] = {}
     result: dict[str, object] = {"at": time.strftime("%Y-%m-%d %H:%M"), "versions": versions(python)}
     with tempfile.TemporaryDirectory(prefix="b") as folder:
@@ -48,7 +49,6 @@ def main() -> None:
     for name, lines in sections.items():
         print(f"\n## {name}\n", *lines, sep="\n")
     print(f"\n{time.monotonic() - began:.0f} s in all")
-    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "latest.json").write_text(json.dumps(result, indent=1))
     if flags["RECORD"]:
         record.write(sections, result, _command(flags), RESULTS / "growth.svg")

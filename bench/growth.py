@@ -27,7 +27,7 @@ _SMALL = Request("POST", "/sdapi/v1/txt2img", answers.asked("small"))
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """CPU milliseconds of the gateway for one generation call and for one list of models, of Valkey for the former."""
+    """CPU milliseconds of the gateway for one generation call, and a second when nobody calls (Valkey apart)."""
 
     what: str
     count: int
@@ -108,7 +108,7 @@ def table(points: list[Point]) -> list[str]:
     lines.append("")
     for what in dict.fromkeys(point.what for point in points):
         series = [point for point in points if point.what == what]
-        first, last = series[0], series[-1]
+        first, last = next(point for point in series if point.count), series[-1]  # nothing grows from 0 by a ratio
         if first.generation_ms <= 0:
             continue
         ratio = last.generation_ms / first.generation_ms

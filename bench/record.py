@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-_HEAD = "# Benchmarks\n\nRatios are the result: each table's contenders ran interleaved, within one run.\n"
+_HEAD = """# Benchmarks
+
+Ratios are the result: each table's contenders ran interleaved, within one run.
+
+How: `bench/servers.py` starts an nginx that reads each body whole and sends a prepared answer, and the contenders
+before it; wrk sends the calls; CPU is user and system time of all of a contender's processes (/proc), Valkey apart.
+Calls under way when a round ends are paid for and not counted: at most as many as there are connections. The machine
+is shared, so times of one round differ by a third; compare within one table only.
+"""
 
 
 def write(sections: dict[str, list[str]], result: dict[str, Any], command: str, plot: Path) -> None:

@@ -139,7 +139,9 @@ def backends(home: Path, count: int, *, models: int) -> Iterator[list[int]]:
     It reads the whole body as SD.Next does (an answer before the end of the body would spare the sender the rest),
     throws it away and sends a file: whatever stands before it, it is not the bottleneck.
     """
-    root = home / f"root-{count}-{models}"
+    ports = free_ports(count)
+    name = f"backend-{ports[0]}"
+    root = home / name
     (root / "sdapi/v1").mkdir(parents=True)
     (root / "answers").mkdir()
     for route, answer in answers.lists(models).items():
@@ -148,9 +150,7 @@ def backends(home: Path, count: int, *, models: int) -> Iterator[list[int]]:
         (root / "answers" / f"{name}.json").write_bytes(answers.generated(size))
     (root / "answers/openai.json").write_text(json.dumps(answers.openai_image()))
     root.chmod(0o755)
-    ports = free_ports(count)
     listening = "\n    ".join(f"listen 127.0.0.1:{port};" for port in ports)
-    name = f"backend-{count}-{models}"
     words = {"LISTEN": listening, "ROOT": str(root), "SOCKET": str(home / f"{name}.sock")}
     config = _BACKEND
     for word, value in words.items():

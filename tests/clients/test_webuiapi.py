@@ -62,6 +62,7 @@ def test_every_list_and_setting_of_webuiapi_is_there(api):
 
 
 @pytest.mark.filterwarnings("ignore:BasicAuth is deprecated:DeprecationWarning")  # the package's own use of aiohttp
+@pytest.mark.filterwarnings("ignore:The .auth. parameter is deprecated:DeprecationWarning")  # what the package does
 async def test_the_asynchronous_form_of_webuiapi_works_too(api):
     made = await api.txt2img(prompt="a cat", steps=1, width=64, height=64, use_async=True)
     assert made.image.size == (64, 64)
