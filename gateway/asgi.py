@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from gateway.api.errors import on_caller_left, on_gateway_error, on_http_error, on_unexpected_error
 from gateway.api.listings import ListingRoutes
+from gateway.api.measuring import Measuring
 from gateway.api.middleware import Edge
 from gateway.api.ops import OpsRoutes
 from gateway.api.sdapi import CallerLeft, GenerationRoutes
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.router.redirect_slashes = False  # the middleware makes both forms one; a redirect would lose a POST's body
     app.add_middleware(Edge)
+    app.add_middleware(Measuring)
     return app
 
 
@@ -48,6 +50,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, app.state) as services:
+            app.state.meter = services.meter
             app.router.routes.extend(routes(services))
             yield
 

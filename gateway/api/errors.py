@@ -88,9 +88,10 @@ def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None
     return Response(body, status, headers, media_type="application/json")
 
 
-async def on_gateway_error(_request: Request, error: Exception) -> Response:
+async def on_gateway_error(request: Request, error: Exception) -> Response:
     """Starlette's handler for everything in the error tree."""
     assert isinstance(error, errors.GatewayError)  # noqa: S101 - registered for that type alone
+    request.state.reason = type(error).__name__  # a label of the metrics
     return answer_to(error)
 
 

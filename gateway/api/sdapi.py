@@ -37,7 +37,10 @@ class GenerationRoutes:
             credential = credential_of(request.headers)
             await self._gateway.authenticator.authenticate(credential)  # before a byte of the body is asked for
             call = Call(operation, await read_body(request), credential, request.state.request_id)
-            return answer_of(await while_connected(request, self._gateway.serve(call)))
+            served = await while_connected(request, self._gateway.serve(call))
+            timing = served.timing
+            request.state.waited_s = timing.queue_s + timing.swap_s + timing.generation_s  # the rest is our own
+            return answer_of(served)
 
         return handle
 

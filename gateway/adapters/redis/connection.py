@@ -57,11 +57,21 @@ class Connection:
     """Runs scripts and commands on one Redis, in the keys of one namespace.
 
     `timeout_s` is for connecting and for one answer; as each thing is sent at most twice, a call waits twice that.
+    `observe` is told of everything sent: a script's name, or `command`, and the seconds until its answer or failure.
     """
 
-    def __init__(self, url: str, namespace: str, *, timeout_s: float = 0.5, offset_ms: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        *,
+        timeout_s: float = 0.5,
+        offset_ms: int = 0,
+        observe: Callable[[str, float], None] | None = None,
+    ) -> None:
         self.namespace = namespace
         self.offset_ms = offset_ms
+        self._observe = observe
         self._breaker = Breaker(BREAKER_S)
         self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
         # Retry(NoBackoff(), 0) is "never": a client made without it re-sends a timed-out script up to ten times.
@@ -92,7 +102,7 @@ class Connection:
                 reply = await self._redis.eval(script.text, 1, *keys_and_arguments)
             return list(reply)
 
-        return await self._guarded(send)
+        return await self._guarded(send, script.name)
 
     async def command(self, *words: str | bytes | int) -> Any:  # noqa: ANN401 - a reply is whatever the command gives
         """One plain command's reply, for commands that may be repeated. Raises StoreUnavailable."""
@@ -133,9 +143,9 @@ class Connection:
         await self._pool.disconnect()
         await self._blocking.aclose()
 
-    async def _guarded(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def _guarded(self, send: Callable[[], Awaitable[T]], name: str = "command") -> T:
         async with self._free_connections:
-            was_closed = self._breaker.is_closed
+            was_closed, began = self._breaker.is_closed, _now()
             if not self._breaker.admits(_now()):
                 raise _no_answer()
             try:
@@ -147,6 +157,9 @@ class Connection:
                 raise _unavailable(error) from error
             except RedisError as error:
                 raise _unavailable(error) from error
+            finally:
+                if self._observe is not None:
+                    self._observe(name, _now() - began)
             self._breaker.succeeded()
             return reply
 
