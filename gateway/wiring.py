@@ -8,7 +8,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ from gateway.adapters.sql.migrate import migrate as migrate_schema
 from gateway.adapters.telemetry import Log as LogLines
 from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.managed import KeptBackend
 from gateway.domain.parameters import OperatorPolicy
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.changes import Author
@@ -59,7 +60,16 @@ from gateway.settings import Settings
 
 FIRST_LOOK_S = 10.0
 
-__all__ = ["Schema", "Services", "check_schema", "migrate_schema", "open_management", "open_services", "wall_clock"]
+__all__ = [
+    "Schema",
+    "Services",
+    "check_schema",
+    "migrate_schema",
+    "open_backends",
+    "open_management",
+    "open_services",
+    "wall_clock",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +133,22 @@ async def open_management(settings: Settings) -> AsyncIterator[Manager]:
             stack.push_async_callback(connection.close)
             announcer = RedisJobs(connection, "management")
         yield Manager(SqlBookkeeper(database), SqlLedger(database), announcer, secrets.token_bytes)
+
+
+@asynccontextmanager
+async def open_backends(settings: Settings) -> AsyncIterator[tuple[Mapping[str, Backend], BackendClient]]:
+    """Every backend by name and a client for them: those declared, and those added to a database that is current.
+
+    Raises StoreUnavailable if a PostgreSQL cannot be reached; a database file that is not there is not made.
+    """
+    async with AsyncExitStack() as stack:
+        client = SdnextClient()
+        stack.push_async_callback(client.close)
+        added: dict[str, Backend] = {}
+        if settings.database_url or (settings.data_dir / "gateway.db").exists():
+            manager = await stack.enter_async_context(open_management(settings))
+            added = {one.name: one.backend for one in await manager.all_of(KeptBackend)}
+        yield added | backends_of(settings), client
 
 
 class Nobody:
