@@ -5,9 +5,10 @@ WORKERS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
+IMAGE ?= sdnext-gateway
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run check test test-hostile bench bench-placement format lock clean
+.PHONY: help setup setup-dev run check check-deploy image test test-hostile bench bench-placement format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -44,6 +45,18 @@ test-hostile: setup-dev  ## ten thousand hostile bodies against a whole gateway 
 
 bench-placement: setup  ## the scheduler on simulated pools: the tables of docs/benchmarks.md
 	$(BIN)/python -m bench.placement
+
+check-deploy: setup-dev  ## rules, board, compose, unit and image, with the tools that are there (promtool, haproxy, ...)
+	$(BIN)/python -m pytest -q tests/deploy
+	@if docker compose version >/dev/null 2>&1; then for profile in demo sdnext; do docker compose -f docker/compose.yml --profile $$profile config --quiet || exit 1; done; else echo "skipped: compose.yml (no docker compose)"; fi
+	@if command -v hadolint >/dev/null; then hadolint docker/Dockerfile; else echo "skipped: Dockerfile (no hadolint)"; fi
+	@if command -v systemd-analyze >/dev/null; then systemd-analyze security --offline=true --threshold=20 deploy/systemd/*.service | tail -1; else echo "skipped: the unit (no systemd-analyze)"; fi
+
+image:  ## build the image with docker, podman or buildah: IMAGE=sdnext-gateway BUILD_ARGS="--build-arg BASE=..."
+	@engine=; if docker info >/dev/null 2>&1; then engine=docker; else for one in podman buildah; do command -v $$one >/dev/null && { engine=$$one; break; }; done; fi; \
+	test -n "$$engine" || { echo "make image needs a running docker, or podman, or buildah"; exit 1; }; \
+	format=; test $$engine = docker || format="--format docker"; \
+	$$engine build $$format $(BUILD_ARGS) -f docker/Dockerfile -t $(IMAGE) .
 
 format: setup-dev  ## put the code into its one format
 	$(BIN)/ruff check --fix gateway tests bench

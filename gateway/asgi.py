@@ -16,6 +16,7 @@ from gateway.api.cors import Cors
 from gateway.api.errors import on_gateway_error, on_http_error
 from gateway.api.listings import ListingRoutes
 from gateway.api.lists import list_routes
+from gateway.api.measuring import Measuring
 from gateway.api.middleware import Edge
 from gateway.api.ops import OpsRoutes
 from gateway.api.pages import PageRoutes
@@ -41,8 +42,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.router.redirect_slashes = False  # the edge makes both forms one; a redirect would lose a POST's body
     app.add_middleware(Compression)
-    # Outermost, so that it answers what nobody else does and no answer lacks its headers.
+    # Outermost but for the meter, so that it answers what nobody else does and no answer lacks its headers.
     app.add_middleware(Edge, cors=Cors(settings.cors_origins), trusted=settings.trusted_proxies, log=open_log(settings))
+    app.add_middleware(Measuring)
     return app
 
 
@@ -50,6 +52,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, app.state) as services:
+            app.state.meter = services.meter
             app.router.routes.extend(routes(services))
             yield
 

@@ -39,7 +39,7 @@ _TWICE = "it is set both itself and as a file (_FILE); keep one of the two"
 # What Kubernetes sets in every container of a namespace that has a service called "gateway".
 _NOT_OURS = re.compile(r"GATEWAY_(SERVICE_.*|PORT_\d+_.*)")
 # May be given as GATEWAY_X_FILE, or x_file in the TOML file; a URL is one because it may hold a password.
-_SECRETS = frozenset({"redis_url", "database_url", "backends", "admin_token", "first_key", "demo_key", "demo_key_2"})
+SECRETS = frozenset({"redis_url", "database_url", "backends", "admin_token", "first_key", "demo_key", "demo_key_2"})
 
 
 class SettingsError(Exception):
@@ -321,7 +321,7 @@ class _OtherVariables(PydanticBaseSettingsSource):
             if name in self.settings_cls.model_fields:
                 continue
             secret = name.removesuffix("_file")
-            if secret != name and secret in _SECRETS:
+            if secret != name and secret in SECRETS:
                 twice = os.environ.get(_PREFIX + secret.upper())  # noqa: TID251
                 values[secret] = _read_secret(variable, value) if not twice else _Unreadable(_TWICE)
             else:
@@ -347,7 +347,7 @@ class _TomlFile(PydanticBaseSettingsSource):
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise SettingsError([f"config ({path}): {reason}. Name a readable TOML file or leave it out."]) from None
         for name in [name for name in values if name.endswith("_file")]:
-            if (secret := name.removesuffix("_file")) in _SECRETS:
+            if (secret := name.removesuffix("_file")) in SECRETS:
                 values[secret] = _read_secret(name, values.pop(name))
         return values
 

@@ -8,11 +8,14 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from typing import Any
 
+from gateway.adapters.metrics import MeasuredClient, MeasuredLog, Metrics
 from gateway.adapters.redis.check import check_deployment, check_server
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
@@ -27,9 +30,10 @@ from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.migrate import Schema
 from gateway.adapters.sql.migrate import check as check_schema
 from gateway.adapters.sql.migrate import migrate as migrate_schema
-from gateway.adapters.telemetry import Log
+from gateway.adapters.telemetry import Log as LogLines
 from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.managed import KeptBackend
 from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.reports import UsageQuestion
 from gateway.flow.account import Account
@@ -41,6 +45,7 @@ from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
 from gateway.flow.faults import Faults
 from gateway.flow.forward import Forwarder
+from gateway.flow.gauges import Gauges
 from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
 from gateway.flow.leave import Exit
@@ -57,7 +62,8 @@ from gateway.flow.snapshot import CurrentCatalogue
 from gateway.flow.supervise import LoopsFailed, Supervisor
 from gateway.flow.upkeep import Upkeep
 from gateway.flow.watch import Watcher
-from gateway.ports import Announcer
+from gateway.ports import Announcer, BackendClient, Log
+from gateway.ports.metrics import Meter
 from gateway.settings import Settings
 
 FIRST_LOOK_S = 10.0
@@ -68,6 +74,7 @@ __all__ = [
     "Services",
     "check_schema",
     "migrate_schema",
+    "open_backends",
     "open_log",
     "open_management",
     "open_services",
@@ -84,6 +91,7 @@ class Services:
     readiness: Readiness
     byte_budget: ByteBudget
     account: Account
+    meter: Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +107,15 @@ class Stores:
 
 
 @asynccontextmanager
-async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+async def open_stores(settings: Settings, meter: Meter) -> AsyncIterator[Stores]:
     """Redis and SQL, with the schema brought up to date."""
     process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     async with AsyncExitStack() as stack:
         await migrate_schema(settings.sql_url)
-        database = Database(settings.sql_url)
+        database = Database(settings.sql_url, observe=partial(meter.store_answered, "sql"))
         stack.push_async_callback(database.close)
-        connection = Connection(settings.redis_url, settings.namespace)
+        observe = partial(meter.store_answered, "redis")
+        connection = Connection(settings.redis_url, settings.namespace, observe=observe)
         stack.push_async_callback(connection.close)
         await check_server(connection)
         jobs = RedisJobs(connection, process, settings.lease_s)
@@ -158,6 +167,22 @@ async def open_reconciler(settings: Settings) -> AsyncIterator[Reconciler]:
         yield Reconciler(RedisOutbox(connection), SqlLedger(database))
 
 
+@asynccontextmanager
+async def open_backends(settings: Settings) -> AsyncIterator[tuple[Mapping[str, Backend], BackendClient]]:
+    """Every backend by name and a client for them: those declared, and those added to a database that is current.
+
+    Raises StoreUnavailable if a PostgreSQL cannot be reached; a database file that is not there is not made.
+    """
+    async with AsyncExitStack() as stack:
+        client = SdnextClient()
+        stack.push_async_callback(client.close)
+        added: dict[str, Backend] = {}
+        if settings.database_url or (settings.data_dir / "gateway.db").exists():
+            manager = await stack.enter_async_context(open_management(settings))
+            added = {one.name: one.backend for one in await manager.all_of(KeptBackend)}
+        yield added | backends_of(settings), client
+
+
 class Nobody:
     """An announcer for when no process serves that could be told."""
 
@@ -167,7 +192,7 @@ class Nobody:
 
 def open_log(settings: Settings) -> Log:
     """Where lines go that operators read."""
-    return Log(settings.log_level, settings.log_format)
+    return LogLines(settings.log_level, settings.log_format)
 
 
 def wall_clock() -> float:
@@ -178,15 +203,19 @@ def wall_clock() -> float:
 @asynccontextmanager
 async def open_services(settings: Settings, state: Any) -> AsyncIterator[Services]:  # noqa: ANN401 - Starlette's bag
     """Everything a serving process needs, its loops running. `state` is the application's, shared with the worker."""
-    log = open_log(settings)
+    metrics = Metrics(version("sdnext-gateway"))
+    log = MeasuredLog(LogLines(settings.log_level, settings.log_format), metrics)
     async with AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(open_stores(settings))
-        client = SdnextClient()
-        stack.push_async_callback(client.close)
+        if settings.metrics_port:
+            stack.enter_context(metrics.served(settings.host, settings.metrics_port))
+        stores = await stack.enter_async_context(open_stores(settings, metrics))
+        plain = SdnextClient()
+        stack.push_async_callback(plain.close)
+        client = MeasuredClient(plain, metrics)
         await _seed(settings, stores.manager)
         roster = Roster(backends_of(settings), stores.manager)
         await roster.read()
-        services, supervisor = _assemble(settings, stores, client, roster, log)
+        services, supervisor = _assemble(settings, stores, client, roster, log, metrics)
         services.readiness.watch(supervisor, lambda: bool(getattr(state, "is_draining", False)))
         stack.push_async_callback(_resign, stores.pool)  # once the loops have ended: they would lead again
         await stack.enter_async_context(_running(supervisor, state))
@@ -220,7 +249,7 @@ async def _seed(settings: Settings, manager: Manager) -> None:
 
 
 def _assemble(
-    settings: Settings, stores: Stores, client: SdnextClient, roster: Roster, log: Log
+    settings: Settings, stores: Stores, client: BackendClient, roster: Roster, log: Log, meter: Meter
 ) -> tuple[Services, Supervisor]:
     ledger = SqlLedger(stores.database)
     held, epoch, current = HeldJobs(), Epoch(), CurrentCatalogue()
@@ -249,17 +278,19 @@ def _assemble(
     watcher = Watcher(
         lambda: tuple(roster.backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
     )
-    bookkeeper = Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading)
     supervisor = Supervisor(lambda name, error: log.failed("loop_failed", error, loop=name))
     supervisor.add("heartbeat", pulse.beat_for_ever)
     supervisor.add("listener", pulse.listen_for_ever)
     supervisor.add("dispatcher", dispatcher.run)
     supervisor.add("watcher", watcher.run)
-    supervisor.add("ledger", bookkeeper.run)
+    supervisor.add("ledger", Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading).run)
     supervisor.add("roster", roster.run)
     supervisor.add("reloads", lambda: upkeep.reload_for_ever(lambda: roster.backends))
     account = Account(ledger, stores.own, wall_clock)
-    return Services(gateway, current, Readiness(pulse, current), byte_budget, account), supervisor
+    services = Services(gateway, current, Readiness(pulse, current), byte_budget, account, meter)
+    gauges = Gauges(meter, services.readiness, dispatcher, held, way_out, pulse, supervisor, current)
+    supervisor.add("gauges", gauges.run)
+    return services, supervisor
 
 
 def _faults(upkeep: Upkeep, current: CurrentCatalogue) -> Faults:

@@ -75,6 +75,7 @@ class SdnextClient:
                     body=await response.read(),
                     content_type=response.headers.get("Content-Type", ""),
                     content_encoding=response.headers.get("Content-Encoding", ""),
+                    date=response.headers.get("Date", ""),
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise BackendUnreachable("The backend cannot be reached.") from error

@@ -43,7 +43,10 @@ class GenerationRoutes:
                 held.correct(len(body))
                 credential, origin = presented(request)
                 call = Call(operation, body, credential, request.state.request_id, origin)
-                answer = answer_of(await while_connected(request, self._gateway.serve(call)), spent(request))
+                served = await while_connected(request, self._gateway.serve(call))
+                timing = served.timing
+                request.state.waited_s = timing.queue_s + timing.swap_s + timing.generation_s  # the rest is our own
+                answer = answer_of(served, spent(request))
             except BaseException:
                 held.give_back()
                 raise

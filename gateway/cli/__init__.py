@@ -12,8 +12,10 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import backend, db, key, plan, tenant, usage
+from gateway.cli import backend, db, docs, key, plan, tenant, usage
+from gateway.cli.check_config import check_config
 from gateway.cli.demo import demo
+from gateway.cli.doctor import doctor
 from gateway.cli.serve import serve
 from gateway.cli.sim_backend import sim_backend
 from gateway.cli.simulate import make_trace, simulate
@@ -37,6 +39,8 @@ def build() -> typer.Typer:
     commands.command()(sim_backend)
     commands.command()(simulate)
     commands.command()(make_trace)
+    commands.command()(check_config)
+    commands.command()(doctor)
     for name, group in {
         "tenant": tenant,
         "plan": plan,
@@ -44,6 +48,7 @@ def build() -> typer.Typer:
         "backend": backend,
         "usage": usage,
         "db": db,
+        "docs": docs,
     }.items():
         commands.add_typer(group.app, name=name)
     return commands

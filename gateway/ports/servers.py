@@ -17,6 +17,7 @@ class RawReply:
     body: bytes
     content_type: str = ""
     content_encoding: str = ""
+    date: str = ""
 
 
 class BackendClient(Protocol):

@@ -62,12 +62,22 @@ class Connection:
 
     `timeout_s` is how long a call waits at most, connecting included; the two times a thing may be sent share it.
     `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
+    `observe` is told of everything sent: a script's name, or `command`, and the seconds until its answer or failure.
     """
 
-    def __init__(self, url: str, namespace: str, *, timeout_s: float = TIMEOUT_S, offset_ms: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        offset_ms: int = 0,
+        observe: Callable[[str, float], None] | None = None,
+    ) -> None:
         self.namespace = namespace
         self.offset_ms = offset_ms
         self.breaks = 0
+        self._observe = observe
         self._breaker = Breaker(BREAKER_S)
         self._patience, self._send_s = Patience(), timeout_s / 2
         self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -100,7 +110,7 @@ class Connection:
                 reply = await self._redis.eval(script.text, 1, *keys_and_arguments)
             return list(reply)
 
-        return await self._guarded(send, may_probe=script.name in PROBES)
+        return await self._guarded(send, script.name, may_probe=script.name in PROBES)
 
     async def command(self, *words: str | bytes | int) -> Any:  # noqa: ANN401 - a reply is whatever the command gives
         """One plain command's reply, for commands that may be repeated. Raises StoreUnavailable."""
@@ -146,11 +156,11 @@ class Connection:
         await self._pool.disconnect()
         await self._blocking.aclose()
 
-    async def _guarded(self, send: Callable[[], Awaitable[T]], *, may_probe: bool = True) -> T:
+    async def _guarded(self, send: Callable[[], Awaitable[T]], name: str = "command", *, may_probe: bool = True) -> T:
         if not (may_probe or self._breaker.is_closed):
             raise _no_answer()
         async with self._free_connections:
-            was_closed = self._breaker.is_closed
+            was_closed, began = self._breaker.is_closed, _now()
             if not (was_closed or (may_probe and self._breaker.admits(_now()))):
                 raise _no_answer()
             try:
@@ -163,6 +173,9 @@ class Connection:
                 raise _unavailable(error) from error
             except RedisError as error:
                 raise _unavailable(error) from error
+            finally:
+                if self._observe is not None:
+                    self._observe(name, _now() - began)
             self._breaker.succeeded()
             return reply
 

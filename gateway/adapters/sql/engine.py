@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -91,9 +92,13 @@ def _plain(error: DBAPIError) -> str:
 
 
 class Database:
-    """Transactions on one database. Nothing is opened before the first one; `close` at the end."""
+    """Transactions on one database. Nothing is opened before the first one; `close` at the end.
 
-    def __init__(self, url: str) -> None:
+    `observe` is told of each: `read` or `write`, and its seconds with the wait for a connection.
+    """
+
+    def __init__(self, url: str, observe: Callable[[str, float], None] | None = None) -> None:
+        self._observe = observe
         parsed = parse_url(url)
         self.is_sqlite = sqlite_file(parsed) is not None
         if self.is_sqlite:
@@ -104,16 +109,25 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads. StoreUnavailable if the database cannot be reached."""
-        with translated():
+        with translated(), self._timed("read"):
             async with self.reader.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that is kept when the block ends, and undone when it raises or is cancelled."""
-        with translated():
+        with translated(), self._timed("write"):
             async with self.writer.begin() as connection:
                 yield connection
+
+    @contextmanager
+    def _timed(self, kind: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self._observe is not None:
+                self._observe(kind, time.perf_counter() - began)
 
     async def close(self) -> None:
         """Close every connection."""
