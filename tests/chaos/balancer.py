@@ -1,4 +1,4 @@
-"""A small balancer: it follows each replica's `/readyz`, sends each call on a connection of its own, and retries nothing."""
+"""A small balancer: follows each `/readyz`, sends each call on a connection of its own, and retries nothing."""
 
 from __future__ import annotations
 
@@ -35,42 +35,52 @@ class Balancer:
         self._open[writer] = task
         try:
             if ports := sorted(self.ready):
-                up_reader, up_writer = await asyncio.open_connection("127.0.0.1", ports[next(self._turn) % len(ports)])
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(_pass_on(reader, up_writer))
-                    group.create_task(_pass_on(up_reader, writer))
+                async with _connected(ports[next(self._turn) % len(ports)]) as (up_reader, up_writer):
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(_pass_on(reader, up_writer))
+                        group.create_task(_pass_on(up_reader, writer))
         except* OSError:
             pass  # the client sees its connection break: a failed call
         finally:
+            await _closed(writer)
             del self._open[writer]
-            writer.close()
 
     async def end(self) -> None:
-        for writer in self._open:
+        for writer in list(self._open):
             writer.close()
-        await asyncio.gather(*self._open.values())
+        await asyncio.gather(*list(self._open.values()))
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Until one side has no more to say; then the other side is told so by the end of its connection."""
     try:
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
     finally:
-        if reader.at_eof():
-            writer.close()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def _connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        await _closed(writer)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _is_ready(port: int) -> bool:
     with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(1.0):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(1.0), _connected(port) as (reader, writer):
             writer.write(b"GET /readyz HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n")
-            status = await reader.readline()
-            writer.close()
-            return b" 200 " in status
+            return b" 200 " in await reader.readline()
     return False
 
 
