@@ -5,9 +5,10 @@ WORKERS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
+SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run check test test-hostile format lock clean
+.PHONY: chaos help setup setup-dev run check test test-hostile format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -41,6 +42,9 @@ test: setup-dev  ## every test, against a real Valkey process
 
 test-hostile: setup-dev  ## ten thousand hostile bodies against a whole gateway (about two minutes)
 	$(BIN)/python -m pytest -q tests/e2e/test_hostile_bodies.py --bodies 10000
+
+chaos: setup-dev  ## ten thousand jobs under random kills of everything (about fifteen minutes): SEED=7
+	$(BIN)/python -m pytest -q -s tests/chaos/test_chaos.py --chaos-jobs 10000 --chaos-seed $(SEED)
 
 format: setup-dev  ## put the code into its one format
 	$(BIN)/ruff check --fix gateway tests bench
