@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 IMAGE ?= sdnext-gateway
+SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run check check-deploy image test test-hostile bench bench-placement format lock clean
+.PHONY: help setup setup-dev run check check-deploy image test test-hostile chaos bench bench-placement format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -57,6 +58,9 @@ image:  ## build the image with docker, podman or buildah: IMAGE=sdnext-gateway 
 	test -n "$$engine" || { echo "make image needs a running docker, or podman, or buildah"; exit 1; }; \
 	format=; test $$engine = docker || format="--format docker"; \
 	$$engine build $$format $(BUILD_ARGS) -f docker/Dockerfile -t $(IMAGE) .
+
+chaos: setup-dev  ## ten thousand jobs under random kills of everything (about fifteen minutes): SEED=7
+	$(BIN)/python -m pytest -q -s tests/chaos/test_chaos.py --chaos-jobs 10000 --chaos-seed $(SEED)
 
 format: setup-dev  ## put the code into its one format
 	$(BIN)/ruff check --fix gateway tests bench
