@@ -44,6 +44,9 @@ from gateway.domain.scheduling.values import BackendView, Grant, Policy, Running
 from gateway.domain.scheduling.waiting import WaitingRoom
 from gateway.domain.speeds import Speeds
 
+_DRIFT = 1.25
+"""How far a learned speed may move before the jobs that wait are costed anew with it."""
+
 TICK_S = 1.0
 """How often to call `tick` while a backend is free and jobs wait: a swap not yet worth it becomes so with age."""
 
@@ -77,6 +80,7 @@ class Scheduler:
             able={},
             policy=policy,
         )
+        self._costed_at: dict[str, float] = {}
 
     def dump(self) -> dict[str, Any]:
         """Accounts, learned speeds and demand as plain data (JSON-able), for another process's scheduler."""
@@ -97,6 +101,7 @@ class Scheduler:
         state = self._state
         copy = Scheduler(state.policy)
         copy.speeds = self.speeds
+        copy._costed_at = dict(self._costed_at)
         copy._state = replace(
             state,
             room=state.room.copy(),
@@ -192,7 +197,27 @@ class Scheduler:
     def _typical_s(self, ticket: Ticket) -> float:
         if ticket.upscaler:
             return self.speeds.upscale.typical(ticket.upscaler) * ticket.output_megapixels
-        return self.speeds.generation.typical(ticket.checkpoint) * ticket.work
+        typical_s = self.speeds.generation.typical(ticket.checkpoint)
+        return self._costed_at.setdefault(ticket.checkpoint, typical_s) * ticket.work
+
+    def _cost_anew(self) -> None:
+        """Jobs that wait are costed again where what was learned has moved away from what they were costed with.
+
+        Without this, equal jobs that came while a checkpoint was thought to be slow would wait behind all that come
+        after it is known to be fast.
+        """
+        moved = set()
+        for checkpoint, _ in self._state.room.checkpoints():
+            typical_s = self.speeds.generation.typical(checkpoint)
+            before_s = self._costed_at.get(checkpoint, typical_s)
+            if not before_s / _DRIFT < typical_s < before_s * _DRIFT:
+                moved.add(checkpoint)
+                self._costed_at[checkpoint] = typical_s
+        if not moved:
+            return
+        for ticket in [ticket for ticket in self._state.room if ticket.checkpoint in moved]:
+            self._state.room.pop(ticket.job_id)
+            self._state.room.add(ticket, self._typical_s(ticket))
 
     def _withdraw(self, job_id: str) -> None:
         ticket = self._state.room.pop(job_id)
@@ -252,6 +277,7 @@ class Scheduler:
                 used_s = max(0.0, elapsed_s - speeds.swap.rate(backend, running.checkpoint))
             else:
                 speeds.finished_generation(backend, running.checkpoint, running.work, elapsed_s)
+            self._cost_anew()
         if ending is Ending.FAILED:
             used_s = 0.0
         accounts = self._accounts(is_batch=running.is_batch)
