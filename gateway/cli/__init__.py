@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import backend, db, key, plan, tenant, usage
+from gateway.cli import backend, db, key, plan, queue, tenant, usage
 from gateway.cli.demo import demo
+from gateway.cli.job import job
 from gateway.cli.serve import serve
 from gateway.cli.sim_backend import sim_backend
 from gateway.launcher.embedded import ValkeyNotStarted
@@ -34,12 +35,14 @@ def build() -> typer.Typer:
     commands.command()(serve)
     commands.command()(demo)
     commands.command()(sim_backend)
+    commands.command()(job)
     for name, group in {
         "tenant": tenant,
         "plan": plan,
         "key": key,
         "backend": backend,
         "usage": usage,
+        "queue": queue,
         "db": db,
     }.items():
         commands.add_typer(group.app, name=name)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.domain.backends import BackendState
+from gateway.domain.queue import BackendLine, decision
 from gateway.domain.scheduling import BackendView, Running, Scheduler, Ticket
 from gateway.flow.ids import new_id
 from gateway.ports import PoolChanges, PoolStore, SlotView, WaitingJob
@@ -62,7 +63,7 @@ class Dispatcher:
         grants = self._decide(changes)
         if not grants:
             return False
-        results = await self._pool.grant(new_id(), grants)
+        results = await self._pool.grant(new_id(), grants, self._reasons(changes, grants))
         if "deposed" in results:
             self._stand_by()
             return False
@@ -91,6 +92,16 @@ class Dispatcher:
             *self._scheduler.arrived((ticket for ticket in arrived if ticket.job_id in self._tickets), changes.at),
         ]
         return [(grant.job_id, grant.backend) for grant in grants]
+
+    def _reasons(self, changes: PoolChanges, grants: list[tuple[str, str]]) -> dict[str, str]:
+        """Why each job goes where it goes, by the pool as it was when that was decided."""
+        lines = lines_of(changes)
+        reasons = {}
+        for job_id, backend in grants:
+            if (ticket := self._tickets.get(job_id)) is not None:
+                waited_s = max(0.0, changes.at - ticket.arrived_at)
+                reasons[job_id] = decision(ticket.checkpoint, ticket.runnable_on, backend, lines, waited_s)
+        return reasons
 
     def _stand_by(self) -> None:
         self._scheduler, self._tickets, self._put_back, self._changes = None, {}, [], None
@@ -136,3 +147,17 @@ def _running(slots: Mapping[str, SlotView], loaded: Mapping[str, str], name: str
         return None
     tenant = RECOVERING if slot.is_recovering else slot.tenant_id
     return Running(slot.job_id, tenant, loaded.get(name, ""), slot.since)
+
+
+def lines_of(seen: PoolChanges) -> dict[str, BackendLine]:
+    """Every backend with what holds it, by name."""
+    found = {}
+    for name in sorted(seen.states.keys() | seen.slots.keys()):
+        slot = seen.slots.get(name)
+        line = BackendLine(name, seen.states.get(name, "unseen"), seen.loaded.get(name, ""))
+        if slot is not None:
+            line = BackendLine(
+                name, line.state, line.loaded, slot.job_id, slot.tenant_id, slot.since, slot.is_recovering
+            )
+        found[name] = line
+    return found

@@ -8,6 +8,7 @@ from gateway.ports.books import (
     KeyStore,
     Ledger,
     LedgerCounts,
+    RecordReader,
     SpeedBooks,
     UsageBooks,
 )
@@ -31,7 +32,7 @@ from gateway.ports.jobs import (
     Woken,
 )
 from gateway.ports.log import Log
-from gateway.ports.pool import PoolChanges, PoolNews, PoolStore, SlotView, WaitingJob
+from gateway.ports.pool import PoolChanges, PoolNews, PoolStore, QueueReader, SlotView, WaitingJob
 from gateway.ports.servers import BackendClient, RawReply
 
 __all__ = [
@@ -55,11 +56,13 @@ __all__ = [
     "PoolChanges",
     "PoolNews",
     "PoolStore",
+    "QueueReader",
     "Queued",
     "Quota",
     "Rate",
     "RateState",
     "RawReply",
+    "RecordReader",
     "Refused",
     "Remembered",
     "SeedsNeeded",

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-NAMES = ("enter", "leave", "requeue", "heartbeat", "poll", "grant", "hold", "publish", "resign", "restore", "tally")
+NAMES = (
+    "enter",
+    "leave",
+    "requeue",
+    "heartbeat",
+    "poll",
+    "grant",
+    "hold",
+    "publish",
+    "resign",
+    "restore",
+    "tally",
+    "queue",
+)
 
 
 @dataclass(frozen=True, slots=True)
