@@ -49,6 +49,7 @@ from gateway.flow.gauges import Gauges
 from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
 from gateway.flow.leave import Exit
+from gateway.flow.look import Onlooker
 from gateway.flow.manage import Manager
 from gateway.flow.own_jobs import OwnWork
 from gateway.flow.own_view import OwnOptions
@@ -157,6 +158,19 @@ async def open_management(settings: Settings) -> AsyncIterator[Manager]:
 @asynccontextmanager
 async def open_reconciler(settings: Settings) -> AsyncIterator[Reconciler]:
     """Both sides of the ledger. Raises StoreUnavailable where no gateway runs whose jobs could be counted."""
+    async with _both_sides(settings) as (connection, database):
+        yield Reconciler(RedisOutbox(connection), SqlLedger(database))
+
+
+@asynccontextmanager
+async def open_onlooker(settings: Settings) -> AsyncIterator[Onlooker]:
+    """The queue and the ledger for people's eyes. Raises StoreUnavailable where no gateway runs."""
+    async with _both_sides(settings) as (connection, database):
+        yield Onlooker(RedisPool(connection, "management"), SqlLedger(database))
+
+
+@asynccontextmanager
+async def _both_sides(settings: Settings) -> AsyncIterator[tuple[Connection, Database]]:
     if not settings.redis_url:
         raise StoreUnavailable("No gateway runs here. Start it, or name its store in GATEWAY_REDIS_URL.")
     async with AsyncExitStack() as stack:
@@ -164,7 +178,7 @@ async def open_reconciler(settings: Settings) -> AsyncIterator[Reconciler]:
         stack.push_async_callback(database.close)
         connection = Connection(settings.redis_url, settings.namespace, timeout_s=PATIENCE_S)
         stack.push_async_callback(connection.close)
-        yield Reconciler(RedisOutbox(connection), SqlLedger(database))
+        yield connection, database
 
 
 @asynccontextmanager

@@ -12,10 +12,11 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import backend, db, docs, key, plan, tenant, usage
+from gateway.cli import backend, db, docs, key, plan, queue, tenant, usage
 from gateway.cli.check_config import check_config
 from gateway.cli.demo import demo
 from gateway.cli.doctor import doctor
+from gateway.cli.job import job
 from gateway.cli.serve import serve
 from gateway.cli.sim_backend import sim_backend
 from gateway.cli.simulate import make_trace, simulate
@@ -41,12 +42,14 @@ def build() -> typer.Typer:
     commands.command()(make_trace)
     commands.command()(check_config)
     commands.command()(doctor)
+    commands.command()(job)
     for name, group in {
         "tenant": tenant,
         "plan": plan,
         "key": key,
         "backend": backend,
         "usage": usage,
+        "queue": queue,
         "db": db,
         "docs": docs,
     }.items():

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.domain.backends import BackendState
+from gateway.domain.queue import BackendLine, decision
 from gateway.domain.scheduling import BackendView, Ending, Grant, Running, Scheduler, Ticket
 from gateway.flow.ids import new_id
 from gateway.ports import PoolChanges, PoolStore, SlotView, WaitingJob
@@ -69,17 +70,18 @@ class Dispatcher:
         await self._remember(self._scheduler, changes.at)
         if not grants:
             return False
-        return await self._carry_out(self._scheduler, grants, changes.at)
+        return await self._carry_out(self._scheduler, grants, changes)
 
-    async def _carry_out(self, scheduler: Scheduler, grants: list[Grant], now: float) -> bool:
-        results = await self._pool.grant(new_id(), [(grant.job_id, grant.backend) for grant in grants])
+    async def _carry_out(self, scheduler: Scheduler, grants: list[Grant], changes: PoolChanges) -> bool:
+        pairs = [(grant.job_id, grant.backend) for grant in grants]
+        results = await self._pool.grant(new_id(), pairs, self._reasons(changes, pairs))
         if "deposed" in results:
             self._stand_by()
             return False
         for grant, result in zip(grants, results, strict=True):
             ticket = self._tickets.pop(grant.job_id, None)
             if result == "gone":  # it left before its grant: nothing ran there
-                scheduler.finished(grant.backend, 0.0, now, Ending.FAILED)
+                scheduler.finished(grant.backend, 0.0, changes.at, Ending.FAILED)
             elif result != "granted" and ticket is not None:  # the script saw more than this view: the next poll tells
                 self._put_back.append(ticket)
         return True
@@ -121,6 +123,16 @@ class Dispatcher:
         if now - self._remembered_at >= REMEMBER_EVERY_S:
             self._remembered_at = now
             await self._pool.remember(msgspec.json.encode(scheduler.dump()))
+
+    def _reasons(self, changes: PoolChanges, grants: list[tuple[str, str]]) -> dict[str, str]:
+        """Why each job goes where it goes, by the pool as it was when that was decided."""
+        lines = lines_of(changes)
+        reasons = {}
+        for job_id, backend in grants:
+            if (ticket := self._tickets.get(job_id)) is not None:
+                waited_s = max(0.0, changes.at - ticket.arrived_at)
+                reasons[job_id] = decision(ticket.checkpoint, ticket.runnable_on, backend, lines, waited_s)
+        return reasons
 
     def _stand_by(self) -> None:
         self._scheduler, self._tickets, self._put_back, self._changes = None, {}, [], None
@@ -176,3 +188,17 @@ def _running(slot: SlotView, loaded: str) -> Running:
     if slot.is_recovering or slot.job_id.startswith(UPKEEP):
         return Running("", RECOVERING if slot.is_recovering else slot.tenant_id, loaded, slot.since)
     return Running(slot.job_id, slot.tenant_id, loaded, slot.since)
+
+
+def lines_of(seen: PoolChanges) -> dict[str, BackendLine]:
+    """Every backend with what holds it, by name."""
+    found = {}
+    for name in sorted(seen.states.keys() | seen.slots.keys()):
+        slot = seen.slots.get(name)
+        line = BackendLine(name, seen.states.get(name, "unseen"), seen.loaded.get(name, ""))
+        if slot is not None:
+            line = BackendLine(
+                name, line.state, line.loaded, slot.job_id, slot.tenant_id, slot.since, slot.is_recovering
+            )
+        found[name] = line
+    return found

@@ -190,6 +190,7 @@ class Job:
             backend=self._attempt.backend if self._attempt else "",
             outcome=outcome,
             queue_s=round(self.timing.queue_s, 4),
+            why=self._granted.why if self._granted else "",
             **final,
         )
 

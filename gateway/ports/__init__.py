@@ -8,6 +8,7 @@ from gateway.ports.books import (
     KeyStore,
     Ledger,
     LedgerCounts,
+    RecordReader,
     SpeedBooks,
     UsageBooks,
 )
@@ -44,7 +45,7 @@ from gateway.ports.own import (
     Preview,
     Wished,
 )
-from gateway.ports.pool import PoolChanges, PoolNews, PoolStore, SlotView, WaitingJob
+from gateway.ports.pool import PoolChanges, PoolNews, PoolStore, QueueReader, SlotView, WaitingJob
 from gateway.ports.servers import BackendClient, RawReply
 
 __all__ = [
@@ -78,11 +79,13 @@ __all__ = [
     "PoolNews",
     "PoolStore",
     "Preview",
+    "QueueReader",
     "Queued",
     "Quota",
     "Rate",
     "RateState",
     "RawReply",
+    "RecordReader",
     "Refused",
     "Remembered",
     "SeedsNeeded",

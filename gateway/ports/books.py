@@ -37,6 +37,13 @@ class Ledger(Protocol):
         """Keep how many jobs were admitted since then, in place of what was kept for the same beginning."""
 
 
+class RecordReader(Protocol):
+    """Single records."""
+
+    async def find(self, job_id: str) -> Record | None:
+        """The job's record, None while there is none."""
+
+
 class LedgerCounts(Protocol):
     """How many records there are."""
 

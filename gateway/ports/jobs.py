@@ -59,11 +59,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The job runs: the slot of `backend` is its own until it leaves. `loaded_before`: its checkpoint until now."""
+    """The job runs: the slot of `backend` is its own until it leaves. `loaded_before`: its checkpoint until now.
+
+    `why` is the reason of this placement, in words.
+    """
 
     backend: str
     loaded_before: str
     at: float
+    why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.domain.queue import JobLine
+
 
 @dataclass(frozen=True, slots=True)
 class SlotView:
@@ -58,9 +60,11 @@ class PoolStore(Protocol):
     async def poll(self, *, from_scratch: bool) -> PoolChanges | None:
         """Take or renew the dispatcher's lease and read what changed; None when another process holds it."""
 
-    async def grant(self, operation_id: str, grants: Sequence[tuple[str, str]]) -> list[str]:
+    async def grant(
+        self, operation_id: str, grants: Sequence[tuple[str, str]], why: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Carry out (job, backend) decisions; a word for each: granted, gone, taken, cap. All `deposed` without
-        the lease.
+        the lease. `why` gives the reason of each by job, for its record.
         """
 
     async def hold(self, operation_id: str, job_id: str, backend: str) -> bool:
@@ -83,3 +87,13 @@ class PoolStore(Protocol):
 
     async def memory(self) -> bytes:
         """What was kept last, empty if nothing was."""
+
+
+class QueueReader(Protocol):
+    """The queue for people's eyes."""
+
+    async def queue(self) -> PoolChanges:
+        """Every waiting job in order of entry, and the whole pool."""
+
+    async def job(self, job_id: str) -> JobLine | None:
+        """One job, open or closed within the last hour; None if the store does not know it."""

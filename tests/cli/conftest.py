@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from gateway.cli import backend, db, key, plan, tenant, usage
+from gateway.cli import backend, db, key, plan, queue, tenant, usage
 from gateway.cli.desk import Desk
+from gateway.cli.job import job
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00 UTC
-APPS = {module.__name__.rpartition(".")[2]: module.app for module in (backend, db, key, plan, tenant, usage)}
+APPS = {module.__name__.rpartition(".")[2]: module.app for module in (backend, db, key, plan, queue, tenant, usage)}
+APPS["job"] = typer.Typer()
+APPS["job"].command()(job)
 
 
 @dataclass

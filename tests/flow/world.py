@@ -115,8 +115,8 @@ class DistantJobs(MemoryJobs):
     async def poll(self, *, from_scratch):
         return await self._wire("poll", from_scratch, lambda: super(DistantJobs, self).poll(from_scratch=from_scratch))
 
-    async def grant(self, operation_id, grants):
-        return await self._wire("grant", grants, lambda: super(DistantJobs, self).grant(operation_id, grants))
+    async def grant(self, operation_id, grants, why=None):
+        return await self._wire("grant", grants, lambda: super(DistantJobs, self).grant(operation_id, grants, why))
 
     async def hold(self, operation_id, job_id, backend):
         return await self._wire("hold", backend, lambda: super(DistantJobs, self).hold(operation_id, job_id, backend))
@@ -210,6 +210,9 @@ class MemoryLedger:
 
     async def counts(self) -> list[Count]:
         return list(self.noted.values())
+
+    async def find(self, job_id: str) -> Record | None:
+        return self.records.get(job_id)
 
     async def recorded(self, since: float, until: float) -> int:
         return sum(since <= record.entered_at <= until for record in self.records.values())

@@ -20,6 +20,7 @@ from gateway.domain.limits import (
     retry_after_window_us,
     window_of,
 )
+from gateway.domain.queue import JobLine
 from gateway.domain.reconciliation import Count, Tally
 from gateway.domain.usage import Measure, Record
 from gateway.ports import (
@@ -322,17 +323,21 @@ class MemoryJobs:
             store.nudge()
         return [job for _, kind, job in news if kind == "A"], [job for _, kind, job in news if kind == "L"]
 
-    async def grant(self, operation_id: str, grants: Sequence[tuple[str, str]]) -> list[str]:
+    async def grant(
+        self, operation_id: str, grants: Sequence[tuple[str, str]], why: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Carry out (job, backend) decisions; a word for each."""
         store = self._store
         if operation_id not in store.answers:
             if store.dispatcher() == self._process:
-                store.answers[operation_id] = [self._granted(job_id, backend) for job_id, backend in grants]
+                store.answers[operation_id] = [
+                    self._granted(job_id, backend, (why or {}).get(job_id, "")) for job_id, backend in grants
+                ]
             else:
                 store.answers[operation_id] = ["deposed"] * len(grants)
         return store.answers[operation_id]
 
-    def _granted(self, job_id: str, backend: str) -> str:
+    def _granted(self, job_id: str, backend: str, why: str) -> str:
         store, job = self._store, self._store.jobs.get(job_id)
         if job is None or job.state != "waiting":
             return "gone"
@@ -341,7 +346,7 @@ class MemoryJobs:
         if len(store.of(tenant=job.tenant, states=("running",))) >= job.cap:
             return "cap"
         mailbox = store.mailboxes[job.process]
-        mailbox.woken.append(Woken(job_id, store.start(job_id, job, backend)))
+        mailbox.woken.append(Woken(job_id, store.start(job_id, job, backend, why)))
         mailbox.has_arrived.set()
         return "granted"
 
@@ -352,7 +357,7 @@ class MemoryJobs:
             store.answers[operation_id] = backend not in store.slots and not store.is_cautious
             if store.answers[operation_id]:
                 store.jobs[job_id] = Job(UPKEEP, self._process, "", 1, store.now_us)
-                store.start(job_id, store.jobs[job_id], backend)
+                store.start(job_id, store.jobs[job_id], backend, "")
                 store.heartbeats.setdefault(self._process, store.now_us)
         return store.answers[operation_id]
 
@@ -406,6 +411,31 @@ class MemoryJobs:
     async def memory(self) -> bytes:
         """The scheduler's memory."""
         return self._store.memory
+
+    async def queue(self) -> PoolChanges:
+        """Every waiting job in order of entry, and the whole pool."""
+        store = self._store
+        return PoolChanges(
+            at=store.now_us / MICROSECONDS,
+            is_all=True,
+            arrived=tuple(
+                WaitingJob(job_id, store.jobs[job_id].entered_us / MICROSECONDS, store.jobs[job_id].ticket)
+                for job_id in store.waiting
+            ),
+            left=(),
+            slots={backend: slot.view(backend) for backend, slot in store.slots.items()},
+            loaded=dict(store.loaded),
+            states=dict(store.states),
+        )
+
+    async def job(self, job_id: str) -> JobLine | None:
+        """One job, None if the store does not know it."""
+        job = self._store.jobs.get(job_id)
+        if job is None:
+            return None
+        entered_at, started_at = job.entered_us / MICROSECONDS, job.started_us / MICROSECONDS
+        where = (job.tenant, job.process, job.checkpoint, job.backend)
+        return JobLine(job_id, job.state, *where, entered_at, started_at, job.why)
 
     # --- Outbox
 

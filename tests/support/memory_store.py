@@ -19,6 +19,7 @@ from gateway.ports import Granted, Message, Queued, SlotView
 DISPATCHER_LEASE_US = 3 * MICROSECONDS
 MAX_EVENTS = 10_000
 UPKEEP = "-"
+RULE_0 = "free with its checkpoint loaded while nobody waited"
 
 QuotaKey = tuple[str, Measure, Window, int]  # tenant, measure, window, its first day since 1970
 
@@ -39,6 +40,7 @@ class Job:
     backend: str = ""
     started_us: int = 0
     before: str = ""
+    why: str = ""
     outcome: Outcome | None = None
     is_corrected: bool = False
     key_id: str = ""
@@ -182,14 +184,15 @@ class MemoryStore:
                 return backend
         return None
 
-    def start(self, job_id: str, job: Job, backend: str) -> Granted:
-        """Give the job its slot."""
+    def start(self, job_id: str, job: Job, backend: str, why: str = RULE_0) -> Granted:
+        """Give the job its slot, for this reason."""
+        job.why = why
         job.state, job.backend, job.started_us = "running", backend, self.now_us
         job.before = self.loaded.get(backend, "")
         self.slots[backend] = Slot(job_id, job.tenant, self.now_us)
         if job.checkpoint:
             self.loaded[backend] = job.checkpoint
-        return Granted(backend, job.before, self.now_us / MICROSECONDS)
+        return Granted(backend, job.before, self.now_us / MICROSECONDS, why)
 
     def queue(self, job_id: str, job: Job) -> Queued:
         """Let the job wait, by its time of entry."""
@@ -261,6 +264,7 @@ class MemoryStore:
             entered_at=job.entered_us / MICROSECONDS,
             started_at=job.started_us / MICROSECONDS,
             ended_at=self.now_us / MICROSECONDS,
+            why=job.why,
             **parts,
         )
         self.outbox[str(self.number())] = (job_id, record)

@@ -37,6 +37,7 @@ from gateway.ports import (
 )
 
 SILENCE_S = 3.0  # as in heartbeat.lua
+RULE_0 = "free with its checkpoint loaded while nobody waited"  # as in prelude.lua
 MILLIONTHS = 1_000_000  # what quotas are counted in: whole numbers, so that nothing is lost to rounding
 
 
@@ -162,14 +163,15 @@ class RedisJobs:
         if not job_ids:
             return {}
         commands: list[tuple[str | bytes | int, ...]] = [
-            ("HMGET", self._connection.key(f"job:{job_id}"), "state", "backend", "started", "before")
+            ("HMGET", self._connection.key(f"job:{job_id}"), "state", "backend", "started", "before", "why")
             for job_id in job_ids
         ]
         found = {}
         for job_id, fields in zip(job_ids, await self._connection.pipeline(commands), strict=True):
-            state, backend, started, before = fields
+            state, backend, started, before, why = fields
             if state == b"r":
-                found[job_id] = Granted(backend.decode(), (before or b"").decode(), seconds(started))
+                loaded_before, reason = (before or b"").decode(), (why or b"").decode()
+                found[job_id] = Granted(backend.decode(), loaded_before, seconds(started), reason)
         return found
 
     async def next_message(self, timeout_s: float) -> Message | None:
@@ -236,8 +238,8 @@ def _message(words: list[Any]) -> Message:
             return Wished(job_id, wish)
         case ["preview", job_id, image]:
             return Preview(job_id, image)
-    job_id, backend, started, before = words
-    return Woken(job_id, Granted(backend, before, int(started) / MICROSECONDS))
+    job_id, backend, started, before, why = words
+    return Woken(job_id, Granted(backend, before, int(started) / MICROSECONDS, why))
 
 
 def _microseconds(at: float) -> str:
@@ -269,5 +271,5 @@ def _entered(reply: list[bytes]) -> Admitted | Refused | EpochChanged | SeedsNee
 def _place(reply: list[bytes]) -> Granted | Queued:
     word, at, what, before = reply[:4]
     if word == b"granted":
-        return Granted(what.decode(), before.decode(), seconds(at))
+        return Granted(what.decode(), before.decode(), seconds(at), RULE_0)
     return Queued(int(what), seconds(at))

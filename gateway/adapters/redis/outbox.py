@@ -53,6 +53,8 @@ def record_of(fields: dict[bytes, bytes]) -> Record:
     """A record from its entry in the stream: stamps of the scripts, and the two JSON parts of the process."""
     parts: dict[str, Any] = msgspec.json.decode(fields[b"static"]) | msgspec.json.decode(fields[b"final"])
     parts["operation"] = Operation(parts["operation"])
+    if b"why" in fields:
+        parts["why"] = fields[b"why"].decode()
     return Record(
         job_id=fields[b"job"].decode(),
         outcome=Outcome(fields[b"outcome"].decode()),

@@ -6,6 +6,7 @@ Fulfils `ports.PoolStore`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -13,9 +14,11 @@ from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import seconds
 from gateway.adapters.redis.scripts import load_script
 from gateway.domain.limits import MICROSECONDS
+from gateway.domain.queue import JobLine
 from gateway.ports import PoolChanges, PoolNews, SlotView, WaitingJob
 
 MEMORY_MS = 30 * 86_400_000
+_STATES = MappingProxyType({"w": "waiting", "r": "running", "c": "closed"})
 
 
 class RedisPool:
@@ -45,9 +48,11 @@ class RedisPool:
             states=dict(_pairs(states)),
         )
 
-    async def grant(self, operation_id: str, grants: Sequence[tuple[str, str]]) -> list[str]:
+    async def grant(
+        self, operation_id: str, grants: Sequence[tuple[str, str]], why: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Carry out (job, backend) decisions; a word for each: granted, gone, taken, cap, deposed."""
-        words = [word for grant in grants for word in grant]
+        words = [word for job, backend in grants for word in (job, backend, (why or {}).get(job, ""))]
         reply = await self._connection.run(load_script("grant"), operation_id, self._process, *words)
         if reply[0] == b"deposed":
             return ["deposed"] * len(grants)
@@ -85,6 +90,30 @@ class RedisPool:
     async def memory(self) -> bytes:
         """What was kept last, empty if nothing was."""
         return bytes(await self._connection.command("GET", self._connection.key("scheduler")) or b"")
+
+    async def queue(self) -> PoolChanges:
+        """Every waiting job in order of entry, and the whole pool."""
+        _, at, waiting, slots, loaded, states = await self._connection.run(load_script("queue"), "")
+        triples = zip(waiting[0::3], waiting[1::3], waiting[2::3], strict=True)
+        return PoolChanges(
+            at=seconds(at),
+            is_all=True,
+            arrived=tuple(WaitingJob(job.decode(), seconds(entered), ticket) for job, entered, ticket in triples),
+            left=(),
+            slots={name: _slot(name, held) for name, held in _pairs(slots)},
+            loaded=dict(_pairs(loaded)),
+            states=dict(_pairs(states)),
+        )
+
+    async def job(self, job_id: str) -> JobLine | None:
+        """One job, open or closed within the last hour; None if the store does not know it."""
+        names = ("state", "tenant", "proc", "checkpoint", "backend", "why", "entered", "started")
+        values = await self._connection.command("HMGET", self._connection.key(f"job:{job_id}"), *names)
+        if values[0] is None:
+            return None
+        state, tenant, process, model, backend, why = ((value or b"").decode() for value in values[:6])
+        entered_at, started_at = (seconds(value or b"0") for value in values[6:])
+        return JobLine(job_id, _STATES[state], tenant, process, model, backend, entered_at, started_at, why)
 
 
 def _pairs(flat: list[bytes]) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ NAMES = (
     "options",
     "look",
     "show",
+    "queue",
 )
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.tables import keys, ledger, meta, tenants
-from gateway.domain.jobs import Outcome
+from gateway.domain.jobs import Operation, Outcome
 from gateway.domain.reconciliation import Count
 from gateway.domain.reports import DAY_S, Grouping, UsageQuestion, UsageRow, day_of
 from gateway.domain.usage import Measure, Record, Window
@@ -52,6 +52,16 @@ class SqlLedger:
         )
         async with self._database.reading() as connection:
             return float((await connection.execute(question)).scalar_one())
+
+    async def find(self, job_id: str) -> Record | None:
+        """The job's record, None while there is none."""
+        question = select(*(ledger.c[name] for name in _COLUMNS)).where(ledger.c.job_id == job_id)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(question)).mappings().one_or_none()
+        if row is None:
+            return None
+        named = {**row, "operation": Operation(row["operation"]), "outcome": Outcome(row["outcome"])}
+        return Record(**named)
 
     async def note_count(self, count: Count) -> None:
         """Keep how many jobs were admitted since then, in place of what was kept for the same beginning."""

@@ -109,7 +109,7 @@ add(P .. 'out:' .. a.tenant, a.job)
 add(P .. 'held:' .. a.proc, a.job)
 redis.call('ZADD', P .. 'procs', 'NX', text(now), a.proc)  -- one that dies before its next heartbeat is missed too
 if backend then
-  start(a.job, a.tenant, a.checkpoint, backend, loaded)
+  start(a.job, a.tenant, a.checkpoint, backend, loaded, RULE_0)
   return answer({'granted', text(now), backend, loaded, text(remaining), text(reset)})
 end
 redis.call('ZADD', P .. 'tickets', text(now), a.job)

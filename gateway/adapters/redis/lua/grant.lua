@@ -2,8 +2,8 @@
 -- KEYS[1]: "{namespace}:generation"
 -- ARGV[1], ARGV[2]: see prelude
 -- ARGV[3]: the process, which must hold the dispatcher's lease (this check is the fence)
--- ARGV[4..]: job, backend, in pairs
--- returns: {"done", now, "granted"|"gone"|"taken"|"cap" for each pair} | {"deposed", now}
+-- ARGV[4..]: job, backend, why it goes there, in triples
+-- returns: {"done", now, "granted"|"gone"|"taken"|"cap" for each of them} | {"deposed", now}
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.grant)
 
 local kept = first_answer()
@@ -11,7 +11,7 @@ if kept then return kept end
 if dispatcher() ~= ARGV[3] then return answer({'deposed', text(now)}) end
 local reply = {'done', text(now)}
 local nobody_yet = is_cautious(redis.call('GET', P .. 'caution'))
-for i = 4, #ARGV, 2 do
+for i = 4, #ARGV, 3 do
   local job, backend = ARGV[i], ARGV[i + 1]
   local fields = job_fields(job)
   local result
@@ -25,8 +25,8 @@ for i = 4, #ARGV, 2 do
     result = 'granted'
     local before = redis.call('HGET', P .. 'loaded', backend) or ''
     redis.call('ZREM', P .. 'tickets', job)
-    start(job, fields.tenant, fields.checkpoint, backend, before)
-    wake(fields.proc, cjson.encode({job, backend, text(now), before}))
+    start(job, fields.tenant, fields.checkpoint, backend, before, ARGV[i + 2])
+    wake(fields.proc, cjson.encode({job, backend, text(now), before, ARGV[i + 2]}))
   end
   table.insert(reply, result)
 end

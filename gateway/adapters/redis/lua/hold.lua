@@ -16,5 +16,5 @@ redis.call('PEXPIRE', P .. 'job:' .. job, KEEP_MS)
 add(P .. 'held:' .. process, job)
 redis.call('ZADD', P .. 'procs', 'NX', text(now), process)
 local loaded = redis.call('HGET', P .. 'loaded', backend) or ''
-start(job, '-', '', backend, loaded)
+start(job, '-', '', backend, loaded, '')
 return answer({'held', text(now), loaded})

@@ -31,7 +31,7 @@
 --   scheduler                what the scheduler remembers over a change of leader, as JSON
 --   events                   stream of tickets that came (A) and left (L), for the dispatcher
 --   term                     of the events: another one when the dispatcher changed or events had to be dropped
---   wake:<process>           what that process waits for, as JSON: [job, backend, started, loaded before]; also
+--   wake:<process>           what that process waits for, as JSON: [job, backend, started, loaded before, why]; also
 --                            ["look", job, process, with preview], ["wish", job, wish], ["preview", job, image]
 --   wake:<process>:d         "D" while there is work for the dispatcher in that process
 --   outbox                   stream of closed records, until they stand in SQL
@@ -139,11 +139,13 @@ local function place(tenant, cap, checkpoint, backends, caution)
   return nil
 end
 
--- `before` is what was loaded there: the job's process is told whether its checkpoint had to be loaded.
-local function start(job, tenant, checkpoint, backend, before)
+-- `before` is what was loaded there: the job's process is told whether its checkpoint had to be loaded. `why` is the
+-- reason of this placement, for the ledger.
+local RULE_0 = 'free with its checkpoint loaded while nobody waited'
+local function start(job, tenant, checkpoint, backend, before, why)
   redis.call('HSET', P .. 'slot', backend, job .. ' ' .. tenant .. ' ' .. text(now))
   if checkpoint ~= '' then redis.call('HSET', P .. 'loaded', backend, checkpoint) end
-  redis.call('HSET', P .. 'job:' .. job, 'state', 'r', 'backend', backend, 'started', text(now), 'before', before)
+  redis.call('HSET', P .. 'job:' .. job, 'state', 'r', 'backend', backend, 'started', text(now), 'before', before, 'why', why)
   add(P .. 'run:' .. tenant, job)
 end
 
@@ -176,12 +178,12 @@ end
 local function to_outbox(job, fields, outcome, final)
   redis.call('XADD', P .. 'outbox', '*', 'job', job, 'outcome', outcome, 'entered', fields.entered,
     'started', fields.started or '0', 'ended', text(now), 'backend', fields.backend or '',
-    'static', fields.static or '{}', 'final', final)
+    'static', fields.static or '{}', 'final', final, 'why', fields.why or '')
 end
 
 local function job_fields(job)
   local names = {'tenant', 'proc', 'state', 'backend', 'entered', 'started', 'quota', 'static', 'checkpoint',
-    'cap', 'closed', 'corrected', 'upkeep', 'ticket', 'key'}
+    'cap', 'closed', 'corrected', 'upkeep', 'ticket', 'key', 'why'}
   local values = redis.call('HMGET', P .. 'job:' .. job, unpack(names))
   local fields = {}
   for i, name in ipairs(names) do fields[name] = values[i] or nil end

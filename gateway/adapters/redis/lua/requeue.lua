@@ -21,7 +21,7 @@ redis.call('HSET', P .. 'job:' .. a.job, 'state', 'w', 'ticket', ARGV[4])
 redis.call('HDEL', P .. 'job:' .. a.job, 'shown')
 local backend, loaded = place(fields.tenant, tonumber(fields.cap), fields.checkpoint, a.backends, redis.call('GET', P .. 'caution'))
 if backend then
-  start(a.job, fields.tenant, fields.checkpoint, backend, loaded)
+  start(a.job, fields.tenant, fields.checkpoint, backend, loaded, RULE_0)
   return answer({'granted', text(now), backend, loaded})
 end
 redis.call('ZADD', P .. 'tickets', fields.entered, a.job)

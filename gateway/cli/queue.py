@@ -1,0 +1,62 @@
+"""`gateway queue`: who waits, for what, since when and why; what runs where."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from gateway.cli.desk import Config, Json, look, set_up, show_json, show_rows
+from gateway.domain.queue import QueueView
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+app = typer.Typer(help="The queue: who waits and why, what runs where.", invoke_without_command=True)
+
+
+@app.callback()
+def queue(context: typer.Context, as_json: Json = False, config: Config = None) -> None:
+    """Every backend with what it does, and every waiting job with what keeps it."""
+    set_up(context, config)
+
+    async def work(settings: Settings) -> QueueView:
+        from gateway.wiring import open_onlooker
+
+        async with open_onlooker(settings) as onlooker:
+            return await onlooker.queue()
+
+    view = look(context, work)
+    if as_json:
+        show_json(asdict(view))
+        return
+    backends = [
+        {
+            "backend": line.name,
+            "state": "recovering" if line.is_recovering else line.state,
+            "loaded": line.loaded,
+            "job": line.job_id,
+            "tenant": line.tenant_id,
+            "for_s": round(view.at - line.since, 1) if line.job_id else None,
+        }
+        for line in view.backends
+    ]
+    show_rows(("backend", "state", "loaded", "job", "tenant", "for_s"), backends)
+    typer.echo("")
+    waiting = [
+        {
+            "position": str(line.position),
+            "job": line.job_id,
+            "tenant": line.tenant_id,
+            "model": line.model,
+            "waits_s": round(line.waits_s, 1),
+            "why": "; ".join(f"{name}: {reason}" for name, reason in line.reasons.items())
+            or "no backend has all of it",
+        }
+        for line in view.waiting
+    ]
+    if waiting:
+        show_rows(("position", "job", "tenant", "model", "waits_s", "why"), waiting)
+    else:
+        typer.echo("Nobody waits.")
