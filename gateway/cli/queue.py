@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from gateway.cli.desk import Config, Json, look, set_up, show_json, show_rows
-from gateway.domain.queue import QueueView
+from gateway.domain.queue import BackendLine, QueueView, WaitingLine
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -31,32 +31,33 @@ def queue(context: typer.Context, as_json: Json = False, config: Config = None) 
     if as_json:
         show_json(asdict(view))
         return
-    backends = [
-        {
-            "backend": line.name,
-            "state": "recovering" if line.is_recovering else line.state,
-            "loaded": line.loaded,
-            "job": line.job_id,
-            "tenant": line.tenant_id,
-            "for_s": round(view.at - line.since, 1) if line.job_id else None,
-        }
-        for line in view.backends
-    ]
-    show_rows(("backend", "state", "loaded", "job", "tenant", "for_s"), backends)
+    show_rows(
+        ("backend", "state", "loaded", "job", "tenant", "for_s"), [_backend(line, view.at) for line in view.backends]
+    )
     typer.echo("")
-    waiting = [
-        {
-            "position": str(line.position),
-            "job": line.job_id,
-            "tenant": line.tenant_id,
-            "model": line.model,
-            "waits_s": round(line.waits_s, 1),
-            "why": "; ".join(f"{name}: {reason}" for name, reason in line.reasons.items())
-            or "no backend has all of it",
-        }
-        for line in view.waiting
-    ]
-    if waiting:
-        show_rows(("position", "job", "tenant", "model", "waits_s", "why"), waiting)
+    if view.waiting:
+        show_rows(("position", "job", "tenant", "model", "waits_s", "why"), [_waiting(line) for line in view.waiting])
     else:
         typer.echo("Nobody waits.")
+
+
+def _backend(line: BackendLine, now: float) -> dict[str, Any]:
+    return {
+        "backend": line.name,
+        "state": "recovering" if line.is_recovering else line.state,
+        "loaded": line.loaded,
+        "job": line.job_id,
+        "tenant": line.tenant_id,
+        "for_s": round(now - line.since, 1) if line.job_id else None,
+    }
+
+
+def _waiting(line: WaitingLine) -> dict[str, Any]:
+    return {
+        "position": str(line.position),
+        "job": line.job_id,
+        "tenant": line.tenant_id,
+        "model": line.model,
+        "waits_s": round(line.waits_s, 1),
+        "why": "; ".join(f"{name}: {reason}" for name, reason in line.reasons.items()) or "no backend has all of it",
+    }

@@ -105,16 +105,14 @@ class Arena:
                 httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=None) as client,
             ):
                 headers = {"Authorization": f"Bearer {MANY}"}
-                answer = await client.post("/sdapi/v1/txt2img", json=body, headers=headers)
-                self.answers[answer.status_code] += 1
-                pause_s = 0.0 if answer.status_code == 200 else 0.3  # as a client that heeds Retry-After a little
+                ended: object = (await client.post("/sdapi/v1/txt2img", json=body, headers=headers)).status_code
         except TimeoutError:
-            self.answers["left" if patience_s < 1 else "no answer"] += 1
-            return
+            ended = "left" if patience_s < 1 else "no answer"
         except httpx2.HTTPError:
-            self.answers["broken"] += 1
-            pause_s = 0.3
-        await asyncio.sleep(pause_s)
+            ended = "broken"
+        self.answers[ended] += 1
+        if ended in (503, "broken"):
+            await asyncio.sleep(0.3)  # as a client that heeds Retry-After a little
 
     # --- kills
 

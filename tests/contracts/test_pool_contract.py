@@ -143,6 +143,35 @@ async def test_a_grant_reaches_the_process_that_waits(world: World):
     assert await leader.jobs.next_message(0.01) is None
 
 
+async def test_the_reason_of_a_grant_reaches_the_process_the_queue_view_and_the_record(world: World):
+    p = world.process("p")
+    epoch = await pool_up(p, "a", loaded="other")
+    asked = entry(epoch)
+    await queued(p.jobs, asked)
+    seen = await p.pool.queue()
+    assert [(job.job_id, job.ticket) for job in seen.arrived] == [(asked.job_id, asked.ticket)]
+    assert (seen.slots, seen.loaded, seen.states) == ({}, {"a": "other"}, {"a": "up"})
+    assert (await p.pool.job(asked.job_id)).state == "waiting"
+    await p.pool.poll(from_scratch=True)
+    await p.pool.grant(new_id(), [(asked.job_id, "a")], {asked.job_id: "a because"})
+    assert (await p.jobs.look([asked.job_id]))[asked.job_id].why == "a because"
+    assert (await p.jobs.next_message(5)).granted.why == "a because"
+    line = await p.pool.job(asked.job_id)
+    assert (line.state, line.backend, line.process, line.model, line.why) == ("running", "a", "p", "m", "a because")
+    await p.jobs.leave(leaving(asked.job_id))
+    assert [record.why for _, record in await p.outbox.read(9)] == ["a because"]
+    assert await p.pool.job("nobody") is None
+
+
+async def test_a_job_that_starts_at_once_says_so(world: World):
+    p = world.process("p")
+    asked = entry(await pool_up(p, "a"))
+    place = await granted(p.jobs, asked)
+    await p.jobs.leave(leaving(asked.job_id))
+    assert [record.why for _, record in await p.outbox.read(9)] == [place.why]
+    assert place.why == "free with its checkpoint loaded while nobody waited"
+
+
 async def test_a_process_without_the_lease_grants_nothing(world: World):
     p, q = world.process("p"), world.process("q")
     epoch = await pool_up(p, "a", loaded="other")

@@ -265,7 +265,7 @@ class MemoryJobs:
         """Those of the waiting jobs that were granted meanwhile."""
         jobs = ((job_id, self._store.jobs.get(job_id)) for job_id in job_ids)
         return {
-            job_id: Granted(job.backend, job.before, job.started_us / MICROSECONDS)
+            job_id: Granted(job.backend, job.before, job.started_us / MICROSECONDS, job.why)
             for job_id, job in jobs
             if job is not None and job.state == "running"
         }

@@ -68,6 +68,7 @@ def _job(fields: dict[str, str]) -> tuple[Any, ...]:
         _STATES[fields["state"]],
         int(fields.get("started", "0")),
         "corrected" in fields,
+        fields.get("why", ""),
     )
 
 
@@ -115,7 +116,7 @@ def _memory_job(job: Any) -> tuple[Any, ...]:
     ticket = "" if job.tenant == UPKEEP else job.ticket.decode()
     return (
         *(job.tenant, job.process, job.backend, job.before, job.outcome or "", ticket),
-        *(job.state, job.started_us, job.is_corrected),
+        *(job.state, job.started_us, job.is_corrected, job.why),
     )
 
 

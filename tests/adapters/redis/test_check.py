@@ -71,7 +71,7 @@ async def test_a_server_older_than_seven_is_refused_with_the_way_out(version, is
 
 
 async def test_a_store_without_a_deployment_is_taken_and_then_belongs_to_it(connection):
-    await check_deployment(connection, "d_one")
-    await check_deployment(connection, "d_one")
+    assert await check_deployment(connection, "d_one")
+    assert not await check_deployment(connection, "d_one")
     with pytest.raises(UnfitServer, match="another gateway's database"):
         await check_deployment(connection, "d_two")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 
 import pytest
 
+from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.outbox import RedisOutbox
 from gateway.adapters.redis.pool import RedisPool
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.limits import MICROSECONDS, Fits, decide_rate, interval_us
 from gateway.domain.usage import Measure, Window
-from gateway.ports import PoolNews, Quota
+from gateway.launcher.embedded import EmbeddedValkey
+from gateway.ports import Beat, PoolNews, Quota
 from tests.adapters.redis.state import state_of_redis
 from tests.contracts.job_worlds import Process, entry, granted, leaving, new_id, pool_up, queued, rate
+from tests.support.processes import wait_until_async
 
 QUOTAS = (Quota(Measure.IMAGES, Window.DAY, 100, 1), Quota(Measure.GPU_SECONDS, Window.MONTH, 100, 1.5))
 SEEDS = {(quota.measure, quota.window): 0.0 for quota in QUOTAS}
@@ -205,3 +210,49 @@ async def test_two_processes_share_a_rate_exactly(valkey, process):
         assert isinstance(decision, Fits) == admitted
         kept = decision.arrival_us if isinstance(decision, Fits) else kept
     assert 30 <= sum(admitted for admitted, _ in told) < 2000
+
+
+# --- a server that began anew, and a store that was found empty
+
+
+async def test_a_server_that_began_anew_from_its_file_grants_nothing_for_a_lease_and_has_keys_looked_up(tmp_path):
+    with EmbeddedValkey(tmp_path, persist=True) as server:
+        connection = Connection(server.url, "test", timeout_s=5.0)
+        process = Process("p", RedisJobs(connection, "p"), RedisPool(connection, "p"), RedisOutbox(connection))
+        epoch = await pool_up(process, "a")
+        before = await process.jobs.beat(0)
+        assert not (await process.jobs.beat(0)).has_lost_data
+        server.process.kill()
+        server.process.wait()
+        with pytest.raises(StoreUnavailable):
+            await process.jobs.beat(0)
+        server.start_again()
+
+        async def back() -> Beat | None:
+            with contextlib.suppress(StoreUnavailable):
+                return await process.jobs.beat(0)
+            return None
+
+        beat = await wait_until_async(back, "the store is used again")
+        assert (beat.has_lost_data, beat.generation) == (True, before.generation)
+        assert beat.epoch != epoch
+        await queued(process.jobs, entry(beat.epoch))
+        await process.jobs.leave(leaving((await process.pool.queue()).arrived[0].job_id))
+        connection.offset_ms += 10_001
+        assert not (await process.jobs.beat(0)).has_lost_data
+        await granted(process.jobs, entry(beat.epoch))
+        await connection.close()
+
+
+async def test_a_store_that_is_found_empty_though_jobs_ran_before_grants_nothing_for_a_lease(process):
+    process.jobs.belongs_to("d_one", has_lost_data=True)
+    assert (await process.jobs.beat(0)).has_lost_data
+    await queued(process.jobs, entry(await pool_up(process, "a")))
+
+
+async def test_a_store_that_lost_everything_is_marked_as_the_deployments_again(valkey, process):
+    process.jobs.belongs_to("d_one", has_lost_data=False)
+    await process.jobs.beat(0)
+    valkey.client.flushall()
+    await process.jobs.beat(0)
+    assert valkey.client.get("{test}:deployment") == "d_one"

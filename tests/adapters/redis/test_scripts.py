@@ -114,7 +114,9 @@ class Actor:
     async def grant(self, process, decisions):
         operation_id = new_id()
         named = [(self._twins.job(job), backend) for job, backend in decisions]
-        await self._twins.once(process, lambda p: p.pool.grant(operation_id, named))
+        await self._twins.once(
+            process, lambda p: p.pool.grant(operation_id, named, {named[0][0]: "first"} if named else {})
+        )
 
     async def hold(self, process, backend):
         operation_id, upkeep = new_id(), new_id("upkeep")
