@@ -88,6 +88,8 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if value in (None, "", ()):
+    if isinstance(value, tuple):
+        value = ",".join(str(item) for item in value)
+    if value in (None, ""):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

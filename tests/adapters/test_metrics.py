@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.adapters.metrics import MOST_MODELS, MeasuredClient, MeasuredLog, Metrics, MetricsPortTaken
+from gateway.adapters.redis.connection import Connection
+from gateway.adapters.redis.scripts import load_script
+from gateway.adapters.sql.engine import Database
 from gateway.domain.backends import Backend
-from gateway.domain.errors import BackendBroke, BackendTimedOut, BackendUnreachable
+from gateway.domain.errors import BackendBroke, BackendTimedOut, BackendUnreachable, StoreUnavailable
 from gateway.domain.jobs import Operation
 from gateway.ports import RawReply
 from gateway.ports.metrics import EndedCall, Sample
@@ -239,3 +242,32 @@ def test_the_page_of_metrics_names_each_and_none_that_is_not_exported():
         if family.name.startswith("gateway_")
     }
     assert documented == exported
+
+
+async def test_transactions_are_timed_also_those_that_fail(tmp_path):
+    told = []
+    database = Database(f"sqlite:///{tmp_path}/a.db", observe=lambda kind, seconds: told.append((kind, seconds >= 0)))
+    try:
+        async with database.writing():
+            pass
+        async with database.reading():
+            pass
+        with pytest.raises(ValueError, match="broken"):
+            async with database.writing():
+                raise ValueError("broken")
+    finally:
+        await database.close()
+    assert told == [("write", True), ("read", True), ("write", True)]
+
+
+async def test_scripts_and_commands_of_redis_are_timed_by_name_also_those_that_fail(valkey):
+    told = []
+    well = Connection(valkey.url, "test", observe=lambda name, seconds: told.append((name, seconds >= 0)))
+    await well.command("PING")
+    await well.run(load_script("resign"), "", "nobody")
+    await well.close()
+    away = Connection(f"redis://127.0.0.1:{free_port()}", "test", observe=lambda name, _seconds: told.append(name))
+    with pytest.raises(StoreUnavailable):
+        await away.command("PING")
+    await away.close()
+    assert told == [("command", True), ("resign", True), "command"]

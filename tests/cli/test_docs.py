@@ -34,6 +34,7 @@ class Planted(BaseModel):
     secret: SecretStr = SecretStr("")
     flag: bool = False
     names: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ("a", "b")
     seconds: float = Field(default=2.0, ge=0)
 
 
@@ -46,6 +47,7 @@ class Planted(BaseModel):
         ("secret", "secret", ""),
         ("flag", "yes or no", "`false`"),
         ("names", "list", ""),
+        ("hosts", "list", "`a,b`"),
         ("seconds", "seconds", "`2.0`"),
     ],
 )

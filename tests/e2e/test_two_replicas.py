@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+import shutil
 import signal
+import subprocess
 import threading
 import urllib.error
 import urllib.request
 from collections import Counter
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -20,6 +24,7 @@ from gateway.settings import Settings
 from gateway.wiring import open_management
 from tests.contracts.sql.postgres import postgres
 from tests.support.pools import AUTHOR, KEY, SMALL, Pool
+from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
 __all__ = ["postgres"]
@@ -28,6 +33,7 @@ pytestmark = pytest.mark.xdist_group("postgres")
 FAST = {"seconds_per_megapixel_step": "0.01", "swap_seconds": "0.05"}
 _NUMBERS = itertools.count()
 CALLERS = 4
+ROOT = Path(__file__).parents[2]
 UNLIMITED = "sk-many-0123456789abcdefghij"
 
 
@@ -68,6 +74,7 @@ class Replicas:
         settings = Settings(data_dir=pool.gateways.home, database_url=database_url, redis_url=pool.valkey.url)
         asyncio.run(add_key_without_limits(settings))
         self.answers = Counter()
+        self.balancer = None
         self._stop, self._turn = threading.Event(), itertools.count()
 
     def _start(self, port=None):
@@ -82,10 +89,10 @@ class Replicas:
         self.all[number].wait_until_ready()
         return status
 
-    def post(self, replica, key=UNLIMITED):
-        """Status and error of one call to that replica."""
+    def post(self, port, key=UNLIMITED):
+        """Status of one call to that port, with the number of pictures or the error."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{replica.port}/sdapi/v1/txt2img",
+            f"http://127.0.0.1:{port}/sdapi/v1/txt2img",
             json.dumps({**SMALL, "sd_model_checkpoint": "red"}).encode(),
             {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
         )
@@ -95,16 +102,23 @@ class Replicas:
         except urllib.error.HTTPError as refused:
             return refused.code, json.loads(refused.read())["error"]
 
+    def ready_port(self):
+        """The next replica whose /readyz is 200, or the balancer's port where there is one; None if it is not ready."""
+        if self.balancer is not None:
+            return self.balancer
+        replica = self.all[next(self._turn) % 2]
+        try:
+            return replica.port if replica.get("/readyz")[0] == 200 else None
+        except OSError:
+            return None  # it is being started
+
     def call_for_ever(self):
         while not self._stop.is_set():
-            replica = self.all[next(self._turn) % 2]
+            port = self.ready_port()
+            if port is None:
+                continue
             try:
-                if replica.get("/readyz")[0] != 200:
-                    continue
-            except OSError:
-                continue  # it is being started
-            try:
-                self.answers[self.post(replica)] += 1
+                self.answers[self.post(port)] += 1
             except OSError as lost:
                 self.answers[type(lost).__name__] += 1
 
@@ -153,3 +167,40 @@ def test_a_rolling_restart_of_two_replicas_on_postgresql_loses_no_call_and_no_re
         lambda: asyncio.run(ledger_of(database_url)) == {"finished": replicas.answers.total()},
         "every call that was answered has its one record in PostgreSQL",
     )
+
+
+@contextlib.contextmanager
+def balanced(replicas, folder):
+    """The balancer of docker/compose.yml before these replicas; only its addresses are others."""
+    haproxy = shutil.which("haproxy")
+    if haproxy is None:
+        pytest.skip("haproxy is not installed")
+    port = free_port()
+    text = (ROOT / "docker/haproxy.cfg").read_text().replace("bind :8080", f"bind 127.0.0.1:{port}")
+    for number, replica in enumerate(replicas.all, start=1):
+        assert f"gateway-{number}:8080" in text
+        text = text.replace(f"gateway-{number}:8080", f"127.0.0.1:{replica.port}")
+    (folder / "haproxy.cfg").write_text(text)
+    process = subprocess.Popen([haproxy, "-db", "-f", str(folder / "haproxy.cfg")])  # noqa: S603
+    try:
+        replicas.balancer = port
+        wait_until(lambda: is_served(port), "the balancer sends calls on")
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def is_served(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def test_behind_the_balancer_of_the_compose_file_a_rolling_restart_loses_no_call(replicas, tmp_path):
+    with balanced(replicas, tmp_path):
+        statuses = replicas.under_load(lambda: [replicas.restart(0), replicas.restart(1)])
+    assert statuses == [0, 0]
+    assert replicas.answers.keys() == {(200, 1)}
