@@ -1,0 +1,56 @@
+"""The lists over HTTP: A1111's shapes, no path of a server, and no wait for a backend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+
+from gateway.api.lists import ALWAYS_EMPTY
+from gateway.domain.keys import Grants, Names
+from tests.clients.support import FAST, SECOND, small_pool
+
+LISTS = (
+    "schedulers", "loras", "embeddings", "sd-vae", "sd-modules", "latent-upscale-modes", "face-restorers", "detailers",
+    "prompt-styles", "scripts", "script-info", "control-models", "preprocessors", "ip-adapters", *ALWAYS_EMPTY,
+)  # fmt: skip
+
+
+def test_every_list_is_there_for_its_key_alone_and_names_no_place(pool):
+    small_pool(pool)
+    pool.add_key(SECOND, "narrow", grants=Grants(loras=Names(()), upscalers=Names(("Resize*",))))
+    answers = {name: pool.get(f"/sdapi/v1/{name}") for name in LISTS}
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(LISTS, 200)
+    assert "/" not in json.dumps([answers[name].json() for name in LISTS if name != "schedulers"])
+    assert answers["loras"].json() == [{"name": "inky", "alias": "inky", "path": "inky", "metadata": {}}]
+    assert answers["embeddings"].json() == {"loaded": {}, "skipped": {}}
+    assert answers["face-restorers"].json()[0]["cmd_dir"] is None
+    assert answers["scripts"].json() == {"txt2img": [], "img2img": [], "control": []}
+    assert [answers[name].json() for name in ALWAYS_EMPTY] == [[]] * len(ALWAYS_EMPTY)
+    assert (pool.get("/sdapi/v1/loras", SECOND).json(), pool.get("/v1/latent-upscale-modes", SECOND).json()) == ([], [])
+
+
+def test_lists_options_and_progress_answer_at_once_while_the_whole_pool_loads_a_model(pool):
+    pool.add_sim("one", "red,blue", **{**FAST, "swap_seconds": "60"})
+    pool.start(default_model="red")
+    asyncio.run(_ask_while_loading(pool))
+
+
+async def _ask_while_loading(pool):
+    async with pool.client() as client:
+        job = asyncio.ensure_future(
+            client.post("/sdapi/v1/txt2img", json={"prompt": "", "steps": 1, "sd_model_checkpoint": "blue"})
+        )
+        while not (await client.get("/sdapi/v1/progress")).json()["state"]["job_count"]:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+        paths = [f"/sdapi/v1/{name}" for name in (*LISTS, "sd-models", "samplers", "options", "progress", "memory")]
+        took = []
+        for path in paths * 3:
+            began = time.perf_counter()
+            assert (await client.get(path)).status_code == 200
+            took.append(time.perf_counter() - began)
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+    assert statistics.median(took) < 0.05
+    assert max(took) < 1.0
