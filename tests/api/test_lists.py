@@ -41,7 +41,7 @@ def test_lists_options_and_progress_answer_at_once_while_the_whole_pool_loads_a_
     took = asyncio.run(_asked_while_loading(pool))
     assert pool.sims["one"].ask("/sdapi/v1/progress")["state"]["sampling_step"] == 0, "it loads still"
     assert statistics.median(seconds for seconds, _ in took) < 0.05
-    assert max(took) < (1.0, "")
+    assert max(took) < (5.0, ""), "whoever waited for a backend would have waited for a minute"
 
 
 async def _asked_while_loading(pool):
