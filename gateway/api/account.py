@@ -7,7 +7,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.asking import Asking, as_json, body_of
-from gateway.api.credentials import credential_of
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.flow.account import Account
@@ -32,7 +31,7 @@ class AccountRoutes:
         caller = await self._asking.caller(request)
         body = await body_of(request, caller.plan.caps.body_bytes)
         operation = operation_of(request.query_params.get("operation", ""), body)
-        return as_json(await self._explainer.explain(operation, body, credential_of(request.headers)))
+        return as_json(await self._explainer.explain(operation, body, caller))
 
 
 def operation_of(named: str, body: bytes) -> Operation:

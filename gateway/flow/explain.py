@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.domain.jobs import Operation
+from gateway.domain.keys import Caller
 from gateway.domain.options import effective
 from gateway.domain.parameters import Shaped, shape
 from gateway.domain.rendering import parameters_echo
@@ -18,10 +19,9 @@ class Explainer:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def explain(self, operation: Operation, body: bytes, credential: str | None) -> dict[str, Any]:
+    async def explain(self, operation: Operation, body: bytes, caller: Caller) -> dict[str, Any]:
         """As JSON. Raises what the request itself would be refused with, before it is admitted."""
         gateway = self._gateway
-        caller = await gateway.authenticator.authenticate(credential)
         options = effective(await gateway.options.kept(caller))
         shaped = shape(operation, body, gateway.context(caller, options))
         outstanding, waiting = await gateway.work.counts(caller)

@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.errors import UnknownModel
 from gateway.domain.jobs import Operation
 from gateway.flow.explain import Explainer
-from tests.flow.world import KEY, NOTHING_HELD, running
+from tests.flow.world import CALLER, NOTHING_HELD, running
 
 pytestmark = pytest.mark.virtual_time
 
@@ -19,7 +19,7 @@ async def test_a_request_is_explained_as_it_would_be_sent_and_nothing_is_admitte
         body = {"prompt": "a cat", "steps": 4, "width": 1000, "height": 512, "save_images": True, "n_iter": 2}
         explainer = Explainer(world.process.gateway)
         answer = await explainer.explain(
-            Operation.TXT2IMG, json.dumps({**body, "sd_model_checkpoint": "RED"}).encode(), KEY
+            Operation.TXT2IMG, json.dumps({**body, "sd_model_checkpoint": "RED"}).encode(), CALLER
         )
         assert (answer["model"], answer["parameters"]["width"]) == ("red", 1000)
         assert any(line.startswith("save_images") for line in answer["adjusted"])
@@ -34,5 +34,5 @@ async def test_what_would_be_refused_is_refused_here_too():
     async with running() as world:
         with pytest.raises(UnknownModel):
             await Explainer(world.process.gateway).explain(
-                Operation.TXT2IMG, b'{"prompt": "", "sd_model_checkpoint": "green"}', KEY
+                Operation.TXT2IMG, b'{"prompt": "", "sd_model_checkpoint": "green"}', CALLER
             )
