@@ -220,7 +220,8 @@ def _assemble(
     supervisor.add("ledger", bookkeeper.run)
     supervisor.add("roster", roster.run)
     supervisor.add("reloads", lambda: upkeep.reload_for_ever(lambda: roster.backends))
-    return Services(gateway, current, Readiness(pulse, current), Account(ledger, stores.own, wall_clock)), supervisor
+    account = Account(ledger, stores.own, wall_clock)
+    return Services(gateway, current, Readiness(pulse, current), account), supervisor
 
 
 @asynccontextmanager

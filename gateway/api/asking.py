@@ -15,9 +15,8 @@ from gateway.api.credentials import credential_of
 from gateway.api.errors import json_response
 from gateway.domain.catalogue import Catalogue
 from gateway.domain.errors import BodyTooLarge, InvalidRequest, NoCapacity
-from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
-from gateway.flow.serve import Call, Gateway
+from gateway.flow.serve import Gateway
 
 SMALL_BODY_BYTES = 1_000_000
 _EMPTY_BODIES = (b"", b'""', b"null")
@@ -32,10 +31,6 @@ class Asking:
     async def caller(self, request: Request) -> Caller:
         """Who asks. Raises as `Authenticator.authenticate`."""
         return await self.gateway.authenticator.authenticate(credential_of(request.headers))
-
-    def call(self, request: Request, operation: Operation, body: bytes) -> Call:
-        """One job that this request asks for."""
-        return Call(operation, body, credential_of(request.headers), request.state.request_id)
 
     async def caller_and_catalogue(self, request: Request) -> tuple[Caller, Catalogue]:
         """Who asks and what there is. Raises NoCapacity before any backend was ever seen."""

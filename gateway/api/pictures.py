@@ -11,13 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.asking import Asking, as_json, body_of
+from gateway.api.credentials import credential_of
 from gateway.api.errors import json_response
 from gateway.api.sdapi import while_connected
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
 from gateway.domain.picture_text import parameters_in, text_of
-from gateway.flow.serve import Gateway, Served
+from gateway.flow.serve import Call, Gateway, Served
 
 
 class _OnePicture(msgspec.Struct):
@@ -69,8 +70,8 @@ class PictureRoutes:
         )
 
     async def _serve_all(self, request: Request, bodies: list[bytes]) -> list[Served]:
-        calls = (self._asking.call(request, Operation.UPSCALE, body) for body in bodies)
-        return [await self._gateway.serve(call) for call in calls]
+        credential, request_id = credential_of(request.headers), request.state.request_id
+        return [await self._gateway.serve(Call(Operation.UPSCALE, body, credential, request_id)) for body in bodies]
 
 
 def _singles(body: bytes, caller: Caller) -> list[bytes]:
