@@ -74,7 +74,7 @@ class SyntheticRoutes:
     async def checkpoint(self, request: Request) -> Response:
         """The checkpoint that a call without a name would use, as SD.Next shows the one it has loaded."""
         caller, catalogue = await self._asking.caller_and_catalogue(request)
-        name, model = shown_model(caller, catalogue, self._gateway.operator, await self._options.kept(caller))
+        name, model = shown_model(caller, catalogue, self._gateway.operator, await self._options.seen(caller))
         if model is None:
             return as_json({"type": None, "class": None, "title": name, "name": name, "hash": None})
         loaded = {"type": model.kind or None, "class": None, "checkpoint": model.file_name, "filename": model.file_name}

@@ -84,6 +84,7 @@ _SENSITIVE = re.compile(
     r"|log|script|extension|mirror|hash|user|email|webhook",
     re.IGNORECASE,
 )
+_PLACE = re.compile(r"://|^\s*(?:[/\\~]|[A-Za-z]:[/\\])|\.\./")
 _MOST_CHARACTERS = 1000
 _LARGEST_WHOLE = 2**53
 
@@ -133,7 +134,7 @@ def _is_harmless(name: str, value: object) -> bool:
     if not _NAME.fullmatch(name) or (name not in SHOWN and _SENSITIVE.search(name)):
         return False
     if isinstance(value, str):
-        return len(value) <= _MOST_CHARACTERS and value.isprintable()
+        return len(value) <= _MOST_CHARACTERS and value.isprintable() and not _PLACE.search(value)
     if isinstance(value, bool):
         return True
     if isinstance(value, int):

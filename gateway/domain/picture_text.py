@@ -43,6 +43,8 @@ def text_of(image: bytes) -> tuple[str, dict[str, str]]:
 
 def _comment(opened: Image.Image) -> str:
     """The comment in a picture's EXIF data, where JPEG and WebP have what PNG has as text; "" for none."""
+    if opened.format == "PNG":
+        return ""  # the library would decode the pixels to get at it
     raw = opened.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     if isinstance(raw, str):
         return raw[:_MOST_ITEM_CHARACTERS]

@@ -7,12 +7,14 @@ from typing import Any
 
 from gateway.domain.catalogue import Catalogue, Model, is_granted
 from gateway.domain.catalogue.names import without_suffix
-from gateway.domain.errors import Forbidden, NotGranted, UnknownModel
+from gateway.domain.errors import Forbidden, NotGranted, StoreUnavailable, UnknownModel
 from gateway.domain.keys import Caller
 from gateway.domain.models import resolve_model
 from gateway.domain.options import MODEL, VAE, shown, sorted_out
 from gateway.domain.parameters import OperatorPolicy
 from gateway.ports import OptionChange, OptionStore
+
+MOST_REMEMBERED = 1000
 
 
 def granted_models(caller: Caller, catalogue: Catalogue) -> tuple[Model, ...]:
@@ -49,22 +51,39 @@ def shown_model(
 
 
 class OwnOptions:
-    """A key's virtual options: one round trip to the store each time."""
+    """A key's virtual options: one round trip to the store each time.
+
+    While the store is away a key is shown what this process last saw of it; what shapes a job is always read anew.
+    """
 
     def __init__(self, store: OptionStore) -> None:
         self._store = store
+        self._last_seen: dict[str, Mapping[str, Any]] = {}
 
     async def kept(self, caller: Caller) -> Mapping[str, Any]:
         """What this key has posted. Raises StoreUnavailable."""
-        return await self._store.options(caller.key_id)
+        stored = await self._store.options(caller.key_id)
+        self._last_seen.pop(caller.key_id, None)
+        if stored:
+            self._last_seen[caller.key_id] = stored
+        if len(self._last_seen) > MOST_REMEMBERED:
+            del self._last_seen[next(iter(self._last_seen))]
+        return stored
+
+    async def seen(self, caller: Caller) -> Mapping[str, Any]:
+        """The same, to be shown only: what was last seen here while the store is away."""
+        try:
+            return await self.kept(caller)
+        except StoreUnavailable:
+            return self._last_seen.get(caller.key_id, {})
 
     async def view(self, caller: Caller, catalogue: Catalogue, operator: OperatorPolicy) -> dict[str, Any]:
         """The options as this key sees them; `sd_model_checkpoint` is what a call that names no model would use.
 
-        Raises Forbidden for a key that may use no model, StoreUnavailable.
+        Raises Forbidden for a key that may use no model.
         """
         require_a_model(caller, catalogue)
-        stored = await self.kept(caller)
+        stored = await self.seen(caller)
         name, model = shown_model(caller, catalogue, operator, stored)
         return {MODEL: name, "sd_checkpoint_hash": model.sha256 if model else "", **shown(stored)}
 

@@ -38,7 +38,9 @@ def test_what_may_name_a_place_or_a_secret_is_never_remembered(name):
     assert sorted_out({name: "x"}) == Posted(ignored=frozenset({name}))
 
 
-@pytest.mark.parametrize("value", [None, [], {}, math.inf, math.nan, "x" * 1001, "a\nb", 2**60])
+@pytest.mark.parametrize(
+    "value", [None, [], {}, math.inf, math.nan, "x" * 1001, "a\nb", 2**60, "/etc/passwd", "../x", "C:\\x", "http://a"]
+)
 def test_only_plain_small_values_are_remembered(value):
     assert sorted_out({"mine": value}).ignored == {"mine"}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.domain.catalogue import merge
-from gateway.domain.errors import Forbidden, UnknownModel
+from gateway.domain.errors import Forbidden, StoreUnavailable, UnknownModel
 from gateway.domain.keys import Grants, Names
 from gateway.domain.parameters import OperatorPolicy
 from gateway.flow.own_view import OwnOptions, granted_models, require_a_model, shown_model
@@ -129,3 +129,27 @@ async def test_unknown_harmless_options_are_remembered_up_to_a_number(options):
 async def test_a_key_without_any_model_has_no_options(options):
     with pytest.raises(Forbidden):
         await options.view(caller("green"), CATALOGUE, OPERATOR)
+
+
+class AwayStore(MemoryOwn):
+    """A store whose wire can be cut."""
+
+    is_away = False
+
+    async def options(self, key_id):
+        if self.is_away:
+            raise StoreUnavailable("away")
+        return await super().options(key_id)
+
+
+async def test_while_the_store_is_away_a_key_is_shown_what_was_last_seen_and_no_job_is_shaped_by_it():
+    store = AwayStore(MemoryStore(), "one")
+    options = OwnOptions(store)
+    await options.post(caller("*"), CATALOGUE, OPERATOR, {"sd_model_checkpoint": "red"})
+    before = await options.view(caller("*"), CATALOGUE, OPERATOR)
+    store.is_away = True
+    assert await options.view(caller("*"), CATALOGUE, OPERATOR) == before
+    stranger = await options.view(replace(caller("*"), key_id="other"), CATALOGUE, OPERATOR)
+    assert stranger["sd_model_checkpoint"] == "blue"
+    with pytest.raises(StoreUnavailable):
+        await options.kept(caller("*"))

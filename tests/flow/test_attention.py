@@ -1,0 +1,118 @@
+"""What a caller sees and wishes of its running job, in the process that holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from gateway.domain.backends import Backend
+from gateway.domain.errors import BackendTimedOut
+from gateway.domain.progress import Shown
+from gateway.flow.attention import Attendant, Attention
+from gateway.ports import RawReply
+from tests.support.memory_own import MemoryOwn
+from tests.support.memory_store import MemoryStore
+
+pytestmark = pytest.mark.virtual_time
+BACKEND = Backend("a", "http://a.test")
+
+
+class Wire:
+    """Keeps what it is asked; answers nonsense, or not at all."""
+
+    def __init__(self):
+        self.asked, self.is_silent = [], False
+
+    async def get(self, backend, path, timeout_s):
+        return await self.post(backend, path, b"", timeout_s)
+
+    async def post(self, _backend, path, _body, _timeout_s):
+        self.asked.append((asyncio.get_running_loop().time(), path))
+        if self.is_silent:
+            raise BackendTimedOut("silent")
+        return RawReply(200, b"{nonsense")
+
+
+@pytest.fixture
+def wire():
+    return Wire()
+
+
+@pytest.fixture
+def attendant(wire):
+    return Attendant(wire, MemoryOwn(MemoryStore(), "one"))
+
+
+async def following(attendant, attention, seconds):
+    task = asyncio.ensure_future(attendant.follow(BACKEND, attention))
+    await asyncio.sleep(seconds)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_backend_is_asked_once_a_second_however_many_look(attendant, wire):
+    attention = Attention("j1")
+
+    async def look_on():
+        for _ in range(300):
+            attention.look(with_preview=True)
+            await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(look_on())
+        group.create_task(following(attendant, attention, 10))
+    times = [at for at, _ in wire.asked]
+    assert 3 <= len(times) <= 5
+    assert all(later - earlier > 0.99 for earlier, later in itertools.pairwise(times))
+
+
+async def test_the_preview_is_asked_for_only_where_somebody_wants_it(attendant, wire):
+    attention = Attention("j1")
+    attention.look()
+    await following(attendant, attention, 0.5)
+    attention.look("two", with_preview=True)
+    await following(attendant, attention, 0.5)
+    assert [path.partition("?")[2] for _, path in wire.asked] == [
+        "skip_current_image=true", "skip_current_image=false",
+    ]  # fmt: skip
+
+
+async def test_a_silent_backend_and_nonsense_leave_what_was_known(attendant, wire):
+    attention = Attention("j1")
+    for wire.is_silent in (False, True):
+        attention.look()
+        await following(attendant, attention, 1.5)
+    assert (attention.shown, attention.preview) == (Shown(), "")
+
+
+async def test_a_wish_is_repeated_every_second_until_the_post_has_ended(attendant, wire):
+    attention = Attention("j1")
+    post = asyncio.ensure_future(asyncio.sleep(3.5))
+    attention.wish_for("skip")
+    attention.wish_for("interrupt")
+    await attendant.carry_out(BACKEND, attention, post)
+    assert [path for _, path in wire.asked] == ["/sdapi/v1/skip"] * 4
+
+
+async def test_without_a_wish_nothing_is_sent_when_the_post_ends(attendant, wire):
+    attention = Attention("j1")
+    post = asyncio.ensure_future(asyncio.sleep(0))
+    await post
+    attention.attempt_ended()
+    await attendant.carry_out(BACKEND, attention, post)
+    assert wire.asked == []
+
+
+async def test_a_wish_outlives_the_attempt_and_what_was_shown_does_not():
+    attention = Attention("j1", shown=Shown(0.5), preview="AAAA")
+    attention.attempt_ended()
+    attention.attempt_begins()
+    assert (attention.shown, attention.preview) == (Shown(), "")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await attention.has_news()
+    attention.wish_for("interrupt")
+    attention.attempt_begins()
+    await attention.has_news()

@@ -1,0 +1,38 @@
+"""What would happen to a request, without anything happening."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.domain.errors import UnknownModel
+from gateway.domain.jobs import Operation
+from gateway.flow.explain import Explainer
+from tests.flow.world import CALLER, NOTHING_HELD, running
+
+pytestmark = pytest.mark.virtual_time
+
+
+async def test_a_request_is_explained_as_it_would_be_sent_and_nothing_is_admitted():
+    async with running() as world:
+        body = {"prompt": "a cat", "steps": 4, "width": 1000, "height": 512, "save_images": True, "n_iter": 2}
+        explainer = Explainer(world.process.gateway)
+        answer = await explainer.explain(
+            Operation.TXT2IMG, json.dumps({**body, "sd_model_checkpoint": "RED"}).encode(), CALLER
+        )
+        assert (answer["model"], answer["parameters"]["width"]) == ("red", 1000)
+        assert any(line.startswith("save_images") for line in answer["adjusted"])
+        assert answer["price"] == {"images": 2, "megapixel_steps": 4.096, "output_megapixels": 1.024}
+        assert answer["pool"] == {"able_backends": 1, "waiting_jobs": 0}
+        assert answer["limits"]["outstanding_of_this_key"] == 0
+        assert world.backends["a"].received("txt2img") == []
+        assert (await world.records(), world.holdings()) == ([], NOTHING_HELD)
+
+
+async def test_what_would_be_refused_is_refused_here_too():
+    async with running() as world:
+        with pytest.raises(UnknownModel):
+            await Explainer(world.process.gateway).explain(
+                Operation.TXT2IMG, b'{"prompt": "", "sd_model_checkpoint": "green"}', CALLER
+            )
