@@ -60,7 +60,7 @@ from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
 from gateway.flow.snapshot import CurrentCatalogue
-from gateway.flow.supervise import LoopsFailed, Supervisor
+from gateway.flow.supervise import Loop, LoopsFailed, Supervisor
 from gateway.flow.upkeep import Upkeep
 from gateway.flow.watch import Watcher
 from gateway.ports import Announcer, BackendClient, Log
@@ -265,46 +265,55 @@ async def _seed(settings: Settings, manager: Manager) -> None:
 def _assemble(
     settings: Settings, stores: Stores, client: BackendClient, roster: Roster, log: Log, meter: Meter
 ) -> tuple[Services, Supervisor]:
-    ledger = SqlLedger(stores.database)
-    held, epoch, current = HeldJobs(), Epoch(), CurrentCatalogue()
+    ledger, held, epoch, current = SqlLedger(stores.database), HeldJobs(), Epoch(), CurrentCatalogue()
     way_out = Exit(stores.jobs, held)
-    byte_budget = ByteBudget(settings.byte_budget_mb * 1_000_000)
-    upkeep = Upkeep(client, stores.pool, stores.jobs, held)
-    faults = _faults(upkeep, current)
-    gateway = Gateway(
-        authenticator=Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
-        entrance=Entrance(stores.jobs, ledger, held),
-        forwarder=Forwarder(
-            client, stores.pool, lambda: roster.backends, current, Attendant(client, stores.own), byte_budget
-        ),
-        way_out=way_out,
-        faults=faults,
-        jobs=stores.jobs,
-        epoch=epoch,
-        current=current,
-        options=OwnOptions(stores.own),
-        work=OwnWork(stores.own, held),
-        operator=OperatorPolicy(default_model=settings.default_model),
-        log=log,
+    byte_budget, upkeep = _byte_budget(settings), Upkeep(client, stores.pool, stores.jobs, held)
+    forwarder = Forwarder(
+        client, stores.pool, lambda: roster.backends, current, Attendant(client, stores.own), byte_budget
     )
-    dispatcher = Dispatcher(stores.pool)
-    pulse = Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
+    gateway = Gateway(
+        Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
+        Entrance(stores.jobs, ledger, held),
+        forwarder,
+        way_out,
+        _faults(upkeep, current),
+        stores.jobs,
+        epoch,
+        current,
+        OwnOptions(stores.own),
+        OwnWork(stores.own, held),
+        OperatorPolicy(default_model=settings.default_model),
+        log,
+    )
+    dispatcher, pulse = Dispatcher(stores.pool), Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
     watcher = Watcher(
         lambda: tuple(roster.backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
     )
+    loops: dict[str, Loop] = {
+        "heartbeat": pulse.beat_for_ever,
+        "listener": pulse.listen_for_ever,
+        "dispatcher": dispatcher.run,
+        "watcher": watcher.run,
+        "ledger": Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading).run,
+        "roster": roster.run,
+        "reloads": lambda: upkeep.reload_for_ever(lambda: roster.backends),
+    }
+    supervisor, account = _supervisor(loops, log), Account(ledger, stores.own, wall_clock)
+    readiness = Readiness(pulse, current)
+    supervisor.add("gauges", Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current).run)
+    return Services(gateway, current, readiness, byte_budget, account, meter), supervisor
+
+
+def _byte_budget(settings: Settings) -> ByteBudget:
+    return ByteBudget(settings.byte_budget_mb * 1_000_000)
+
+
+def _supervisor(loops: dict[str, Loop], log: Log) -> Supervisor:
+    """The loops of this process, by name; their failures go to the log."""
     supervisor = Supervisor(lambda name, error: log.failed("loop_failed", error, loop=name))
-    supervisor.add("heartbeat", pulse.beat_for_ever)
-    supervisor.add("listener", pulse.listen_for_ever)
-    supervisor.add("dispatcher", dispatcher.run)
-    supervisor.add("watcher", watcher.run)
-    supervisor.add("ledger", Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading).run)
-    supervisor.add("roster", roster.run)
-    supervisor.add("reloads", lambda: upkeep.reload_for_ever(lambda: roster.backends))
-    account = Account(ledger, stores.own, wall_clock)
-    services = Services(gateway, current, Readiness(pulse, current), byte_budget, account, meter)
-    gauges = Gauges(meter, services.readiness, dispatcher, held, way_out, pulse, supervisor, current)
-    supervisor.add("gauges", gauges.run)
-    return services, supervisor
+    for name, loop in loops.items():
+        supervisor.add(name, loop)
+    return supervisor
 
 
 def _faults(upkeep: Upkeep, current: CurrentCatalogue) -> Faults:

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 from starlette.requests import Request
 
+from gateway.adapters.metrics import Metrics
 from gateway.asgi import create_app, routes
 from gateway.flow.account import Account
 from gateway.flow.byte_budget import ByteBudget
@@ -66,4 +67,6 @@ def services_of(world) -> Services:
     process = world.process
     pulse = Pulse(process.jobs, process.jobs, process.held, process.way_out, process.epoch, process.current)
     account = Account(MemoryLedger(), process.own, lambda: 0.0)
-    return Services(process.gateway, process.current, Readiness(pulse, process.current), ByteBudget(), account)
+    return Services(
+        process.gateway, process.current, Readiness(pulse, process.current), ByteBudget(), account, Metrics()
+    )

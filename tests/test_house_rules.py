@@ -41,7 +41,6 @@ MAY_PAUSE = {
     "tests/simulator/sdnext/test_clock.py": "the clock's own pause, in virtual time, is what is tested",
     "tests/chaos/arena.py": "the pace of a load, and the length of an outage, are what is asked",
     "tests/chaos/balancer.py": "how often a balancer asks for /readyz",
-    "tests/chaos/test_store_troubles.py": "the pace of a load, and the length of an outage, are what is asked",
 }
 ERRORS_WITHOUT_ROW = {
     "GatewayError": "the root, never raised itself",

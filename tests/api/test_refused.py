@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.routing import Match
 
+from gateway.adapters.metrics import Metrics
 from gateway.api.refused import REFUSED
 from gateway.asgi import routes
 from gateway.flow.account import Account
@@ -35,7 +36,7 @@ async def served():
     process = Process("one", LoopStore(), SimulatedBackends({}), Keys(), MemoryLedger())
     account = Account(MemoryLedger(), process.own, lambda: 0.0)
     readiness = Readiness(process.pulse, process.current)
-    table = routes(Services(process.gateway, process.current, readiness, ByteBudget(), account))
+    table = routes(Services(process.gateway, process.current, readiness, ByteBudget(), account, Metrics()))
     return {operation for operation in OPERATIONS if any(takes(route, operation) for route in table)}
 
 
