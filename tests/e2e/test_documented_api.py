@@ -113,16 +113,24 @@ def test_a_plain_picture_is_the_same_before_and_after_another_tenants_loras(pool
     assert pool.post(plain).json()["images"] == before
 
 
-@pytest.mark.parametrize("trouble", ["poisoned", "deleted"])
+@pytest.mark.parametrize("trouble", ["poisoned", "deleted", "rescanned"])
 def test_a_checkpoint_gone_bad_on_one_backend_fails_no_call_that_another_can_serve(pool, trouble):
     one, _ = pool.add_sim("one", "red,blue", **FAST), pool.add_sim("two", "red,blue", **FAST)
     pool.start()
     pool.add_key(SECOND, "many", GENEROUS)
     if trouble == "poisoned":
         one.ask("/__sim/poison", method="POST")
+    elif trouble == "rescanned":  # its list is empty and its switches fail until this ends, after the calls
+        one.ask("/__sim/hold?phase=rescan", method="POST")
+        rescan = threading.Thread(target=lambda: one.ask("/sdapi/v1/refresh-checkpoints", {}, "POST"), daemon=True)
+        rescan.start()
+        wait_until(lambda: one.ask("/sdapi/v1/sd-models") == [], "the rescan is under way")
     else:
         one.ask("/__sim/files?title=blue", method="DELETE")
     for model in ("red", "blue"):
         answers = pool.post_many([{**CALL, "sd_model_checkpoint": model, "seed": seed} for seed in range(8)], SECOND)
         assert Counter(answer.status_code for answer in answers) == {200: 8}
         assert {json.loads(answer.json()["info"])["sd_model_name"] for answer in answers} == {model}
+    if trouble == "rescanned":
+        one.ask("/__sim/hold?phase=rescan", method="DELETE")
+        rescan.join(timeout=30)
