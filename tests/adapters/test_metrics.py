@@ -216,7 +216,7 @@ def test_the_line_of_a_call_is_written_and_counted(capsys):
     log.call(**LINE)
     log.warn("careful", reason="x")
     log.failed("broken", ValueError("y"))
-    events = re.findall(r'"event": "(\w+)"', capsys.readouterr().err)
+    events = re.findall(r'"event":"(\w+)"', capsys.readouterr().err)
     assert events == ["call", "careful", "broken"]
     assert shown(metrics)["gateway_jobs_total{txt2img,finished}"] == 1
 

@@ -72,7 +72,7 @@ def test_for_people_the_same_stands_in_words_with_the_trace(capsys):
 def test_what_json_has_no_form_for_is_written_all_the_same(capsys):
     Log("info", "json").warn("odd", value=frozenset({1}), path=object)
     (line,) = written(capsys)
-    assert "1" in line["value"]
+    assert (line["value"], line["path"]) == ([1], "<class 'object'>")
 
 
 def test_two_logs_of_one_process_do_not_change_each_other(capsys):
