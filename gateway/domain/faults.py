@@ -22,7 +22,7 @@ One owner, no clock: `now` is in seconds on any steady scale. Memory is bounded;
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -55,7 +55,9 @@ _DIED = "died"
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """One attempt of a job. `checkpoint` is "" for an upscale; `fingerprint` is equal for equal requests."""
+    """One attempt of a job. `checkpoint` is "" for an upscale; `fingerprint` is equal for equal requests, and needed
+    only where the attempt failed.
+    """
 
     job_id: str
     fingerprint: str
@@ -204,9 +206,14 @@ class FaultBook:
         most = len(backends) // _THIRD  # (4)
         return able - {backend for _, backend in struck[len(struck) - most :]} if most else able
 
-    def refusal(self, fingerprint: str, checkpoint: str, operation: Operation, now: float) -> GatewayError | None:
-        """Why this job is not to be sent anywhere at all now; None when nothing speaks against it."""
-        until, reason = self._refused.get(fingerprint, (0.0, ""))
+    def refusal(
+        self, fingerprint: Callable[[], str], checkpoint: str, operation: Operation, now: float
+    ) -> GatewayError | None:
+        """Why this job is not to be sent anywhere at all now; None when nothing speaks against it.
+
+        The fingerprint is asked for only while some request is refused.
+        """
+        until, reason = self._refused.get(fingerprint(), (0.0, "")) if self._refused else (0.0, "")
         if until > now:
             return InvalidRequest(f"This same request {reason}. It is not tried again for now: change the request.")
         until, _, backends = self._loads.get(checkpoint, (0.0, 0, frozenset()))

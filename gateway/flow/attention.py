@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -25,48 +24,48 @@ WISH_EVERY_S = 1.0
 WISH_TIMEOUT_S = 5.0
 
 
-@dataclass(slots=True)
 class Attention:
     """One job's. `wish` is "", `interrupt` or `skip`; `shown` and `preview` are what is known of it so far."""
 
-    job_id: str = ""
-    wish: str = ""
-    shown: Shown = field(default_factory=Shown)
-    preview: str = ""
-    _has_news: asyncio.Event = field(default_factory=asyncio.Event)
-    _has_looker: asyncio.Event = field(default_factory=asyncio.Event)
-    _watchers: dict[str, bool] = field(default_factory=dict)
+    __slots__ = ("_attended", "_watchers", "job_id", "preview", "shown", "wish")
+
+    def __init__(self, job_id: str = "", shown: Shown | None = None, preview: str = "") -> None:
+        self.job_id, self.wish = job_id, ""
+        self.shown, self.preview = shown or Shown(), preview
+        self._watchers: dict[str, bool] = {}
+        self._attended: Attended | None = None
 
     def look(self, process: str = "", *, with_preview: bool = False) -> None:
         """Somebody looks, in that other process, or in this one ("")."""
         self._watchers[process] = self._watchers.get(process, False) or with_preview
-        self._has_looker.set()
+        if self._attended is not None:
+            self._attended.looked_at()
 
     def wish_for(self, wish: str) -> None:
         """The caller wants it to end: the first wish counts."""
         self.wish = self.wish or wish
-        self._has_news.set()
+        if self._attended is not None:
+            self._attended.wished()
+
+    def attempt_begins(self, attended: Attended) -> None:
+        """A new POST, perhaps elsewhere: what was shown of the last one is void; looks and wishes of before count."""
+        self.shown, self.preview = Shown(), ""
+        self._attended = attended
+        if self._watchers:
+            attended.looked_at()
+        if self.wish:
+            attended.wished()
 
     def attempt_ended(self) -> None:
-        """The POST is over; whoever waits for a wish looks at that."""
-        self._has_news.set()
+        """The POST is over; there is nobody to ask or to tell."""
+        if self._attended is not None:
+            self._attended.over()
+        self._attended = None
 
-    def attempt_begins(self) -> None:
-        """A new POST, perhaps elsewhere: what was shown of the last one is void."""
-        self.shown, self.preview = Shown(), ""
-        if not self.wish:
-            self._has_news.clear()
-
-    async def looked_at(self) -> dict[str, bool]:
-        """Wait until somebody looks: the processes, "" for this one, and whether a preview is wanted there."""
-        await self._has_looker.wait()
-        self._has_looker.clear()
+    def take_watchers(self) -> dict[str, bool]:
+        """Who has looked since the last time: the processes, "" for this one, and whether a preview is wanted there."""
         watchers, self._watchers = self._watchers, {}
         return watchers
-
-    async def has_news(self) -> None:
-        """Wait for a wish, or for the end of the attempt."""
-        await self._has_news.wait()
 
 
 class Attendant:
@@ -76,11 +75,13 @@ class Attendant:
         self._client = client
         self._store = store
 
-    async def follow(self, backend: Backend, attention: Attention) -> None:
-        """While somebody looks, ask the backend how far this job is. For ever: to be cancelled with the attempt."""
-        follower = Follower()
-        while True:
-            watchers = await attention.looked_at()
+    def attend(self, group: asyncio.TaskGroup, backend: Backend, attention: Attention, post: asyncio.Task[Any]) -> None:
+        """From now until `attention.attempt_ended()`: nothing runs before somebody looks or wishes."""
+        attention.attempt_begins(Attended(self, group, backend, attention, post))
+
+    async def follow(self, backend: Backend, attention: Attention, follower: Follower) -> None:
+        """Ask the backend how far this job is, and again every second as long as somebody has looked meanwhile."""
+        while watchers := attention.take_watchers():
             with suppress(AttemptFailed, StoreUnavailable):  # then nothing new is shown
                 await self._look(backend, attention, follower, watchers)
             await asyncio.sleep(LOOK_EVERY_S)
@@ -99,12 +100,51 @@ class Attendant:
             await self._store.show(attention.job_id, shown.to_bytes(), preview, with_preview)
 
     async def carry_out(self, backend: Backend, attention: Attention, post: asyncio.Task[Any]) -> None:
-        """Once there is a wish, tell the backend until the POST has ended; back when nothing of it is under way."""
-        await attention.has_news()
+        """Tell the backend the wish until the POST has ended; back when nothing of it is under way."""
         while not post.done():
             with suppress(AttemptFailed):  # it cannot be told; its POST ends or times out all the same
                 await self._client.post(backend, f"/sdapi/v1/{attention.wish}", b"", WISH_TIMEOUT_S)
             await asyncio.wait([post], timeout=WISH_EVERY_S)
+
+
+class Attended:
+    """One attempt while its POST is open: begins to follow and to carry out when it is asked for, each at most once
+    at a time.
+    """
+
+    __slots__ = ("_attendant", "_attention", "_backend", "_carrying", "_follower", "_following", "_group", "_post")
+
+    def __init__(
+        self,
+        attendant: Attendant,
+        group: asyncio.TaskGroup,
+        backend: Backend,
+        attention: Attention,
+        post: asyncio.Task[Any],
+    ) -> None:
+        self._attendant, self._group, self._backend = attendant, group, backend
+        self._attention, self._post = attention, post
+        self._follower: Follower | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._carrying: asyncio.Task[None] | None = None
+
+    def looked_at(self) -> None:
+        """Somebody looks."""
+        if self._following is None or self._following.done():
+            self._follower = self._follower or Follower()
+            follow = self._attendant.follow(self._backend, self._attention, self._follower)
+            self._following = self._group.create_task(follow, name="follow")
+
+    def wished(self) -> None:
+        """The caller wants the job to end."""
+        if self._carrying is None:
+            carry_out = self._attendant.carry_out(self._backend, self._attention, self._post)
+            self._carrying = self._group.create_task(carry_out, name="carry out")
+
+    def over(self) -> None:
+        """The POST has ended: nobody is asked any more; a wish on its way is let through."""
+        if self._following is not None:
+            self._following.cancel()
 
 
 def _decoded(body: bytes) -> object:

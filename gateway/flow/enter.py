@@ -17,7 +17,19 @@ from gateway.domain.keys import Caller
 from gateway.domain.usage import Measure, Window
 from gateway.flow.held import HeldJob, HeldJobs
 from gateway.flow.ids import new_id
-from gateway.ports import Admitted, Entry, EpochChanged, Granted, JobStore, Ledger, Quota, Rate, RateState, SeedsNeeded
+from gateway.ports import (
+    Admitted,
+    Entry,
+    EpochChanged,
+    Granted,
+    JobStore,
+    Ledger,
+    OptionsChanged,
+    Quota,
+    Rate,
+    RateState,
+    SeedsNeeded,
+)
 from gateway.ports import Refused as RefusedByStore
 
 ATTEMPTS = 4  # an epoch that changed and quotas that must be seeded each cost one more
@@ -31,6 +43,13 @@ class KeysChanged(GatewayError):
         super().__init__("Keys changed meanwhile. Try again.")
 
 
+class OwnOptionsChanged(GatewayError):
+    """Its key has changed the options that shaped the job; they must be read anew. Never reaches the caller."""
+
+    def __init__(self) -> None:
+        super().__init__("Options of this key changed meanwhile. Try again.")
+
+
 class Entrance:
     """Where jobs are admitted."""
 
@@ -42,9 +61,9 @@ class Entrance:
     async def enter(self, entry: Entry) -> tuple[HeldJob, RateState]:
         """The admitted job, waiting or with its backend; it must leave whatever happens next.
 
-        Raises RateLimited, QuotaExceeded, TooManyOutstanding, NoCapacity, KeysChanged, StoreUnavailable: nothing is
-        held
-        then, and what an unanswered script may have taken is given back at the next heartbeat.
+        Raises RateLimited, QuotaExceeded, TooManyOutstanding, NoCapacity, KeysChanged, OwnOptionsChanged and
+        StoreUnavailable: nothing is held then, and what an unanswered script may have taken is given back at the next
+        heartbeat.
         """
         job = self._held.open(entry.job_id)
         try:
@@ -66,6 +85,8 @@ class Entrance:
                     return answer
                 case EpochChanged():
                     raise KeysChanged(answer.epoch)
+                case OptionsChanged():
+                    raise OwnOptionsChanged
                 case RefusedByStore():
                     raise _refusal(answer, entry)
                 case SeedsNeeded():

@@ -22,7 +22,7 @@ class Explainer:
     async def explain(self, operation: Operation, body: bytes, caller: Caller) -> dict[str, Any]:
         """As JSON. Raises what the request itself would be refused with, before it is admitted."""
         gateway = self._gateway
-        options = effective(await gateway.options.kept(caller))
+        options = effective((await gateway.options.kept(caller)).values)
         shaped = shape(operation, body, gateway.context(caller, options))
         outstanding, waiting = await gateway.work.counts(caller)
         return {

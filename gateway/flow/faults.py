@@ -24,8 +24,11 @@ class Faults:
         self._book = FaultBook()
         self._ask_reload = ask_reload
 
-    def refuse(self, shaped: Shaped, fingerprint: str) -> None:
-        """Raise what speaks against sending this job anywhere now: it is at fault itself, or nobody can do it."""
+    def refuse(self, shaped: Shaped, fingerprint: Callable[[], str]) -> None:
+        """Raise what speaks against sending this job anywhere now: it is at fault itself, or nobody can do it.
+
+        The fingerprint, a hash of every picture in the request, is made only where it is needed.
+        """
         now, checkpoint = _now(), _checkpoint(shaped)
         error = self._book.refusal(fingerprint, checkpoint, shaped.operation, now) or self._book.unsupported(
             shaped.runnable_on, shaped.operation, now

@@ -143,17 +143,14 @@ class Forwarder:
 
     async def _send(self, backend: Backend, shaped: Shaped, body: bytes, work: Work) -> RawReply:
         async with asyncio.TaskGroup() as group:
-            work.attention.attempt_begins()
             post = group.create_task(self._post(backend, shaped, body, work), name="post")
-            following = group.create_task(self._attendant.follow(backend, work.attention), name="follow")
-            group.create_task(self._attendant.carry_out(backend, work.attention, post), name="carry out")
+            self._attendant.attend(group, backend, work.attention, post)
             try:
                 reply = await asyncio.shield(post)
             except asyncio.CancelledError:
                 await self._interrupt_until_done(backend, post)
                 raise
             finally:
-                following.cancel()
                 work.attention.attempt_ended()
         match reply:
             case BackendTimedOut():

@@ -41,12 +41,12 @@ class Job:
     """One job of one call. Owned by that call alone."""
 
     def __init__(self, job_id: str, caller: Caller, shaped: Shaped, request_id: str, way_out: Exit, log: Log) -> None:
+        self.options_version: str | None = None
         self.job_id = job_id
         self.caller = caller
         self.shaped = shaped
         self.request_id = request_id
         self.could_run_on = shaped.runnable_on
-        self.fingerprint = fingerprint_of(shaped)
         self.attempts = 0
         self.timing = Timing()
         self.rate = RateState(0, 0.0)
@@ -107,9 +107,14 @@ class Job:
         self.loaded = ""  # uncertain until the answer is verified; the watcher finds out
         return granted
 
-    def attempted(self, backend: str) -> Attempted:
+    def fingerprint(self) -> str:
+        """Equal for equal requests. Hashes every picture in it: milliseconds for megabytes."""
+        return fingerprint_of(self.shaped)
+
+    def attempted(self, backend: str, *, has_failed: bool = False) -> Attempted:
         """The attempt on that backend, for the book of faults."""
-        return attempted(self.job_id, self.fingerprint, self.caller.tenant_id, self.shaped, backend)
+        fingerprint = self.fingerprint() if has_failed else ""
+        return attempted(self.job_id, fingerprint, self.caller.tenant_id, self.shaped, backend)
 
     def failed_on(self, backend: str, failure: GatewayError) -> None:
         """That attempt gave nothing; the same backend is not asked again."""
@@ -222,6 +227,7 @@ class Job:
             ticket=ticket_bytes(self._ticket()),
             key_id=self.caller.key_id,
             task_id=self.shaped.task_id,
+            options_version=self.options_version,
         )
 
     def _static(self) -> bytes:

@@ -12,9 +12,9 @@ from gateway.domain.keys import Caller
 from gateway.domain.models import resolve_model
 from gateway.domain.options import MODEL, VAE, shown, sorted_out
 from gateway.domain.parameters import OperatorPolicy
-from gateway.ports import OptionChange, OptionStore
+from gateway.ports import OptionChange, OptionStore, Posted
 
-MOST_REMEMBERED = 1000
+MOST_REMEMBERED = 10_000
 
 
 def granted_models(caller: Caller, catalogue: Catalogue) -> tuple[Model, ...]:
@@ -51,31 +51,35 @@ def shown_model(
 
 
 class OwnOptions:
-    """A key's virtual options: one round trip to the store each time.
+    """A key's virtual options: one round trip to the store each time, but for jobs.
 
-    While the store is away a key is shown what this process last saw of it; what shapes a job is always read anew.
+    A job is shaped by what this process last saw, and entering asks whether that is still so. While the store is away
+    a key is shown what was last seen, too.
     """
 
     def __init__(self, store: OptionStore) -> None:
         self._store = store
-        self._last_seen: dict[str, Mapping[str, Any]] = {}
+        self._last_seen: dict[str, Posted] = {}
 
-    async def kept(self, caller: Caller) -> Mapping[str, Any]:
+    async def kept(self, caller: Caller) -> Posted:
         """What this key has posted. Raises StoreUnavailable."""
         stored = await self._store.options(caller.key_id)
         self._last_seen.pop(caller.key_id, None)
-        if stored:
-            self._last_seen[caller.key_id] = stored
+        self._last_seen[caller.key_id] = stored
         if len(self._last_seen) > MOST_REMEMBERED:
             del self._last_seen[next(iter(self._last_seen))]
         return stored
 
+    async def last_seen(self, caller: Caller) -> Posted:
+        """The same as this process last saw it, perhaps changed since. Raises StoreUnavailable."""
+        return self._last_seen.get(caller.key_id) or await self.kept(caller)
+
     async def seen(self, caller: Caller) -> Mapping[str, Any]:
-        """The same, to be shown only: what was last seen here while the store is away."""
+        """The values, to be shown only: what was last seen here while the store is away."""
         try:
-            return await self.kept(caller)
+            return (await self.kept(caller)).values
         except StoreUnavailable:
-            return self._last_seen.get(caller.key_id, {})
+            return self._last_seen.get(caller.key_id, Posted()).values
 
     async def view(self, caller: Caller, catalogue: Catalogue, operator: OperatorPolicy) -> dict[str, Any]:
         """The options as this key sees them; `sd_model_checkpoint` is what a call that names no model would use.

@@ -20,7 +20,7 @@ from gateway.domain.keys import Caller
 from gateway.domain.options import effective
 from gateway.domain.parameters import OperatorPolicy, Shaped, ShapingContext, shape
 from gateway.flow.authenticate import NOWHERE, Authenticator, Epoch, Origin
-from gateway.flow.enter import Entrance, KeysChanged
+from gateway.flow.enter import Entrance, KeysChanged, OwnOptionsChanged
 from gateway.flow.faults import Faults
 from gateway.flow.forward import Abandoned, Attempt, Forwarder, nothing_made
 from gateway.flow.held import InterruptedInQueue
@@ -85,17 +85,33 @@ class Gateway:
                 # Before the look-up: what it finds may be older than an epoch that comes while it is under way.
                 epoch = self.epoch.current
                 caller = await self.authenticator.authenticate(call.credential, call.origin)
-                # One look at the store: the key may have posted another model a moment ago, to another process.
-                options = {} if call.operation is Operation.UPSCALE else effective(await self.options.kept(caller))
-                shaped = shape(call.operation, call.body, self.context(caller, options))
+                shaped, options_version = await self._shaped(call, caller)
                 job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
+                job.options_version = options_version
                 self.faults.refuse(shaped, job.fingerprint)
                 job.could_run_on = self.faults.candidates(shaped, shaped.runnable_on)
                 try:
                     return await self._run(job, shaped, epoch, turn_over)
                 except KeysChanged as changed:
                     self.epoch.current = changed.epoch
+                except OwnOptionsChanged:
+                    await self.options.kept(caller)
         raise NoCapacity("The keys are being changed right now. Try again in a moment.", 1.0)
+
+    async def _shaped(self, call: Call, caller: Caller) -> tuple[Shaped, str | None]:
+        """The request shaped by the key's posted options as last seen here, and their version: entering asks whether
+        they are still these. What would be refused is shaped by those read anew, as no one would ask then.
+        """
+        if call.operation is Operation.UPSCALE:
+            return shape(call.operation, call.body, self.context(caller, {})), None
+        seen = await self.options.last_seen(caller)
+        try:
+            return shape(call.operation, call.body, self.context(caller, effective(seen.values))), seen.version
+        except GatewayError:
+            anew = await self.options.kept(caller)
+            if anew.version == seen.version:
+                raise
+        return shape(call.operation, call.body, self.context(caller, effective(anew.values))), anew.version
 
     async def _run(self, job: Job, shaped: Shaped, epoch: str, turn_over: Callable[[], None]) -> Served:
         async with job.entered(self.entrance.enter, epoch):
@@ -128,7 +144,7 @@ class Gateway:
                 attempt = await self._forward(shaped, granted, job)
             except (AttemptFailed, BackendLacks) as failure:
                 failed = failure
-                self.faults.failed(job.attempted(granted.backend), failed)
+                self.faults.failed(job.attempted(granted.backend, has_failed=True), failed)
                 job.failed_on(granted.backend, failed)
                 # Not after a time-out: the first backend may still be at it.
                 is_last = isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or job.is_late

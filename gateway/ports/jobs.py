@@ -37,7 +37,8 @@ class Entry:
 
     `runnable_on` in order of preference; `static` is what the ledger's record can say now and `ticket` what the
     scheduler needs, both JSON; `epoch` is the revocation epoch under which the caller was looked up; `seeds` are the
-    quota windows that `SeedsNeeded` asked for, entered under a new operation id and the same job id.
+    quota windows that `SeedsNeeded` asked for, entered under a new operation id and the same job id;
+    `options_version` is that of the key's posted options by which the job was shaped, None if by none.
     """
 
     operation_id: str
@@ -55,6 +56,7 @@ class Entry:
     ticket: bytes = b"{}"
     key_id: str = ""
     task_id: str = ""
+    options_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,11 @@ class EpochChanged:
     """Keys changed since the caller was looked up: look again and enter anew. Nothing was taken."""
 
     epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsChanged:
+    """The key's posted options are not those by which the job was shaped: look again. Nothing was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +184,13 @@ class Remembered:
     granted: Granted | None
 
 
+Entered = Admitted | Refused | EpochChanged | OptionsChanged | SeedsNeeded
+
+
 class JobStore(Protocol):
     """Where jobs are admitted and end: exact over all processes, safe to repeat."""
 
-    async def enter(self, entry: Entry) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+    async def enter(self, entry: Entry) -> Entered:
         """Admit the job, all or nothing."""
 
     async def requeue(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -29,11 +29,19 @@ class Kept:
     is_refused: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What a key has posted, name -> value. `version` is another one after each change, "" while nothing is kept."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+
+
 class OptionStore(Protocol):
     """Each key's virtual options. One round trip each; may raise StoreUnavailable."""
 
-    async def options(self, key_id: str) -> Mapping[str, Any]:
-        """What the key has posted, name -> value."""
+    async def options(self, key_id: str) -> Posted:
+        """What the key has posted."""
 
     async def change_options(self, key_id: str, change: OptionChange) -> Kept:
         """Change them, all at once."""

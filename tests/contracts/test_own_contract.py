@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.adapters.redis.own import RedisOwn
-from gateway.ports import Asked, Granted, Look, OptionChange, Preview, Wished, Woken
+from gateway.ports import Admitted, Asked, Granted, Look, OptionChange, OptionsChanged, Posted, Preview, Wished, Woken
 from tests.contracts.job_worlds import MemoryWorld, entry, granted, leaving, new_id, pool_up, queued
 from tests.support.memory_own import MemoryOwn
 
@@ -27,8 +27,8 @@ async def test_options_are_kept_forgotten_and_remembered_for_one_key(own_of):
     change = OptionChange({"a": 1, "b": [True]}, {"mine": "x"})
     assert (await own.change_options("k", change)).remembered == {"mine"}
     await own.change_options("k", OptionChange({"a": 2.5}, {}, frozenset({"b", "never"})))
-    assert await own.options("k") == {"a": 2.5, "mine": "x"}
-    assert await own.options("other") == {}
+    assert (await own.options("k")).values == {"a": 2.5, "mine": "x"}
+    assert await own.options("other") == Posted()
 
 
 async def test_remembered_options_have_a_bound_that_kept_ones_do_not(own_of):
@@ -38,16 +38,42 @@ async def test_remembered_options_have_a_bound_that_kept_ones_do_not(own_of):
     assert kept.remembered == {f"m{number:03}" for number in range(128)}
     again = await own.change_options("k", OptionChange({"a": 1}, {"m001": 7, "m199": 7}))
     assert again.remembered == {"m001"}
-    assert len(await own.options("k")) == 129
+    assert len((await own.options("k")).values) == 129
 
 
 async def test_a_model_that_cannot_be_found_changes_nothing_unless_it_is_the_one_kept(own_of):
     _, own = own_of("one")
     await own.change_options("k", OptionChange({"sd_model_checkpoint": "gone"}, {}))
     refused = await own.change_options("k", OptionChange({"a": 1}, {"b": 2}, unless_shown="other"))
-    assert (refused.is_refused, await own.options("k")) == (True, {"sd_model_checkpoint": "gone"})
+    assert (refused.is_refused, (await own.options("k")).values) == (True, {"sd_model_checkpoint": "gone"})
     assert not (await own.change_options("k", OptionChange({"a": 1}, {}, unless_shown="gone"))).is_refused
-    assert await own.options("k") == {"sd_model_checkpoint": "gone", "a": 1}
+    assert (await own.options("k")).values == {"sd_model_checkpoint": "gone", "a": 1}
+
+
+async def test_the_version_changes_with_each_change_and_not_without(own_of, world):
+    _, own = own_of("one")
+    await own.change_options("k", OptionChange({"a": 1}, {}))
+    first = await own.options("k")
+    assert (first.version != "", await own.options("k")) == (True, first)
+    await own.change_options("k", OptionChange({"b": 1}, {}, unless_shown="no such model"))
+    assert (await own.options("k")).version == first.version
+    await own.change_options("k", OptionChange({}, {"": 1}, frozenset({"a"})))
+    second = await own.options("k")
+    assert (second.values, second.version not in ("", first.version)) == ({"": 1}, True)
+    await world.lose_everything()
+    assert await own.options("k") == Posted()
+
+
+async def test_a_job_shaped_by_older_options_is_not_admitted(own_of):
+    process, own = own_of("one")
+    epoch = await pool_up(process, "a")
+    await granted(process.jobs, entry(epoch, key_id="k", options_version=""))
+    await own.change_options("k", OptionChange({"a": 1}, {}))
+    for stale in ("", "another"):
+        assert await process.jobs.enter(entry(epoch, key_id="k", options_version=stale)) == OptionsChanged()
+    now = (await own.options("k")).version
+    assert isinstance(await process.jobs.enter(entry(epoch, key_id="k", options_version=now)), Admitted)
+    assert isinstance(await process.jobs.enter(entry(epoch, key_id="k")), Admitted)
 
 
 async def test_a_key_sees_its_own_jobs_oldest_first_with_their_places(own_of, world):

@@ -45,11 +45,13 @@ def attendant(wire):
     return Attendant(wire, MemoryOwn(MemoryStore(), "one"))
 
 
-async def following(attendant, attention, seconds):
-    task = asyncio.ensure_future(attendant.follow(BACKEND, attention))
-    await asyncio.sleep(seconds)
-    task.cancel()
-    await asyncio.wait([task])
+async def attending(attendant, attention, seconds):
+    """One attempt of that many seconds, as the forwarder makes it."""
+    async with asyncio.TaskGroup() as group:
+        post = group.create_task(asyncio.sleep(seconds))
+        attendant.attend(group, BACKEND, attention, post)
+        await asyncio.wait([post])
+        attention.attempt_ended()
 
 
 async def test_a_backend_is_asked_once_a_second_however_many_look(attendant, wire):
@@ -62,18 +64,44 @@ async def test_a_backend_is_asked_once_a_second_however_many_look(attendant, wir
 
     async with asyncio.TaskGroup() as group:
         group.create_task(look_on())
-        group.create_task(following(attendant, attention, 10))
+        group.create_task(attending(attendant, attention, 10))
     times = [at for at, _ in wire.asked]
     assert 3 <= len(times) <= 5
     assert all(later - earlier > 0.99 for earlier, later in itertools.pairwise(times))
 
 
+async def test_who_looks_again_after_a_while_is_answered_anew(attendant, wire):
+    attention = Attention("j1")
+
+    async def look_on():
+        for pause in (0.5, 4.0, 0.0):
+            attention.look()
+            await asyncio.sleep(pause)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(attending(attendant, attention, 10))
+        group.create_task(look_on())
+    assert [round(at) for at, _ in wire.asked] == [0, 1, 4]
+
+
+async def test_while_nobody_looks_or_wishes_nothing_runs_beside_the_post(attendant, wire):
+    attention = Attention("j1")
+    async with asyncio.TaskGroup() as group:
+        before = asyncio.all_tasks()
+        post = group.create_task(asyncio.sleep(5))
+        attendant.attend(group, BACKEND, attention, post)
+        assert asyncio.all_tasks() - before == {post}
+        await post
+        attention.attempt_ended()
+    assert wire.asked == []
+
+
 async def test_the_preview_is_asked_for_only_where_somebody_wants_it(attendant, wire):
     attention = Attention("j1")
     attention.look()
-    await following(attendant, attention, 0.5)
+    await attending(attendant, attention, 0.5)
     attention.look("two", with_preview=True)
-    await following(attendant, attention, 0.5)
+    await attending(attendant, attention, 0.5)
     assert [path.partition("?")[2] for _, path in wire.asked] == [
         "skip_current_image=true", "skip_current_image=false",
     ]  # fmt: skip
@@ -83,36 +111,43 @@ async def test_a_silent_backend_and_nonsense_leave_what_was_known(attendant, wir
     attention = Attention("j1")
     for wire.is_silent in (False, True):
         attention.look()
-        await following(attendant, attention, 1.5)
-    assert (attention.shown, attention.preview) == (Shown(), "")
+        await attending(attendant, attention, 1.5)
+    assert (attention.shown, attention.preview, len(wire.asked)) == (Shown(), "", 2)
 
 
 async def test_a_wish_is_repeated_every_second_until_the_post_has_ended(attendant, wire):
     attention = Attention("j1")
-    post = asyncio.ensure_future(asyncio.sleep(3.5))
     attention.wish_for("skip")
     attention.wish_for("interrupt")
-    await attendant.carry_out(BACKEND, attention, post)
+    await attending(attendant, attention, 3.5)
     assert [path for _, path in wire.asked] == ["/sdapi/v1/skip"] * 4
 
 
-async def test_without_a_wish_nothing_is_sent_when_the_post_ends(attendant, wire):
+async def test_a_wish_during_the_attempt_reaches_the_backend_at_once(attendant, wire):
     attention = Attention("j1")
-    post = asyncio.ensure_future(asyncio.sleep(0))
-    await post
-    attention.attempt_ended()
-    await attendant.carry_out(BACKEND, attention, post)
-    assert wire.asked == []
+
+    async def wish():
+        await asyncio.sleep(2.25)
+        attention.wish_for("interrupt")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(attending(attendant, attention, 2.5))
+        group.create_task(wish())
+    assert wire.asked == [(2.25, "/sdapi/v1/interrupt")]
 
 
-async def test_a_wish_outlives_the_attempt_and_what_was_shown_does_not():
-    attention = Attention("j1", shown=Shown(0.5), preview="AAAA")
-    attention.attempt_ended()
-    attention.attempt_begins()
-    assert (attention.shown, attention.preview) == (Shown(), "")
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):
-            await attention.has_news()
+async def test_a_look_or_wish_after_the_attempt_asks_nobody(attendant, wire):
+    attention = Attention("j1")
+    await attending(attendant, attention, 1)
+    attention.look()
     attention.wish_for("interrupt")
-    attention.attempt_begins()
-    await attention.has_news()
+    assert (attention.wish, wire.asked) == ("interrupt", [])
+
+
+async def test_a_wish_outlives_the_attempt_and_what_was_shown_does_not(attendant, wire):
+    attention = Attention("j1", shown=Shown(0.5), preview="AAAA")
+    await attending(attendant, attention, 1)
+    assert (attention.shown, attention.preview) == (Shown(), "")
+    attention.wish_for("interrupt")
+    await attending(attendant, attention, 0.5)
+    assert [path for _, path in wire.asked] == ["/sdapi/v1/interrupt"]

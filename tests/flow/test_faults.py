@@ -62,7 +62,7 @@ async def test_a_job_under_which_two_backends_died_is_refused_as_it_is():
     for name in ("gpu-1", "gpu-2"):
         faults.failed(on(name), BackendBroke("It broke off."))
     with pytest.raises(GatewayError, match="change the request"):
-        faults.refuse(JOB, PRINT)
+        faults.refuse(JOB, lambda: PRINT)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_a_job_that_was_never_sent_is_held_against_nobody(failure):
     faults = Faults(reloads.append)
     for name in ("gpu-1", "gpu-2", "gpu-3"):
         faults.failed(on(name), failure)
-    faults.refuse(JOB, PRINT)
+    faults.refuse(JOB, lambda: PRINT)
     assert (reloads, faults.candidates(JOB, ALL)) == ([], ALL)
 
 
@@ -82,9 +82,9 @@ async def test_a_checkpoint_that_loads_nowhere_is_refused_for_a_while():
     for name in ("gpu-1", "gpu-2"):
         faults.failed(on(name), AttemptFailed("nothing came", Flaw.EMPTY, Flaw.EMPTY, is_load_failure=True))
     with pytest.raises(GatewayError, match="cannot be loaded"):
-        faults.refuse(JOB, PRINT)
+        faults.refuse(JOB, lambda: PRINT)
     await asyncio.sleep(3600)
-    faults.refuse(JOB, PRINT)
+    faults.refuse(JOB, lambda: PRINT)
 
 
 async def test_a_backend_that_came_back_is_held_to_nothing():

@@ -82,13 +82,13 @@ async def test_the_whole_object_sent_back_changes_nothing_else(options):
     assert [name for name, was_kept in told.items() if not was_kept] == ["sd_checkpoint_hash"]
     after = await options.view(caller("*"), CATALOGUE, OPERATOR)
     assert after == {**before, "sd_model_checkpoint": "red", "sd_checkpoint_hash": "a" * 64}
-    assert await options.kept(caller("*")) == {"sd_model_checkpoint": "red"}
+    assert (await options.kept(caller("*"))).values == {"sd_model_checkpoint": "red"}
 
 
 async def test_an_unknown_model_is_refused_and_nothing_of_the_post_is_kept(options):
     with pytest.raises(UnknownModel):
         await options.post(caller("*"), CATALOGUE, OPERATOR, {"sd_model_checkpoint": "green", "send_seed": False})
-    assert await options.kept(caller("*")) == {}
+    assert (await options.kept(caller("*"))).values == {}
 
 
 async def test_a_model_that_this_key_may_not_use_is_refused_as_unknown(options):
@@ -115,7 +115,7 @@ async def test_a_vae_is_kept_in_the_pools_spelling_or_not_at_all(options):
         assert await options.post(caller("*"), pool, OPERATOR, {"sd_vae": posted}) == {"sd_vae": was_kept}
         assert (await options.view(caller("*"), pool, OPERATOR))["sd_vae"] == seen
     assert await options.post(caller("*"), pool, OPERATOR, {"sd_vae": "Automatic"}) == {"sd_vae": True}
-    assert await options.kept(caller("*")) == {}
+    assert (await options.kept(caller("*"))).values == {}
 
 
 async def test_unknown_harmless_options_are_remembered_up_to_a_number(options):

@@ -24,8 +24,10 @@ from gateway.domain.errors import (
 )
 from gateway.domain.jobs import Outcome
 from gateway.domain.keys import digest_of
+from gateway.ports import OptionChange
 from tests.flow.world import CALLER, KEY, NOTHING_HELD, PLAN, now, running, until
 from tests.support.fake_backends import BLUE, RED, sdnext
+from tests.support.memory_own import MemoryOwn
 
 pytestmark = pytest.mark.virtual_time
 
@@ -66,6 +68,19 @@ async def test_a_call_gets_its_picture_and_everything_is_given_back():
         assert world.holdings() == NOTHING_HELD
         assert await world.outcomes() == [(Outcome.FINISHED, "a")]
         assert world.process.failures == []
+
+
+async def test_options_posted_through_another_process_shape_the_next_call_here_and_cost_no_look_otherwise():
+    async with running() as world:
+        elsewhere = MemoryOwn(world.store, "two")
+        await world.ask()  # this process has seen that nothing was posted
+        for model in ("blue", "red"):  # the first would be refused without a model, the second with the first's
+            await elsewhere.change_options(CALLER.key_id, OptionChange({"sd_model_checkpoint": model}, {}))
+            for _ in range(3):
+                served = await world.ask(sd_model_checkpoint="")
+                assert json.loads(json.loads(served.body)["info"])["sd_model_name"] == model
+        assert world.process.jobs.named("options") == [CALLER.key_id] * 3
+        assert world.holdings() == NOTHING_HELD
 
 
 @pytest.mark.parametrize("model", ["red", "blue"], ids=["at once", "after a swap in the queue"])

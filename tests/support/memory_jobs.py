@@ -26,11 +26,13 @@ from gateway.domain.usage import Measure, Record
 from gateway.ports import (
     Admitted,
     Beat,
+    Entered,
     Entry,
     EpochChanged,
     Granted,
     Leaving,
     Message,
+    OptionsChanged,
     PoolChanges,
     PoolNews,
     Queued,
@@ -61,7 +63,7 @@ class MemoryJobs:
 
     # --- JobStore and Announcer
 
-    async def enter(self, entry: Entry) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+    async def enter(self, entry: Entry) -> Entered:
         """Admit the job, all or nothing."""
         store = self._store
         if entry.operation_id not in store.answers:
@@ -70,11 +72,12 @@ class MemoryJobs:
             store.answers[entry.operation_id] = self._entered(entry)
         return store.answers[entry.operation_id]
 
-    def _entered(self, entry: Entry) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+    def _entered(self, entry: Entry) -> Entered:
         store, now_us = self._store, self._store.now_us
         at = now_us / MICROSECONDS
-        if store.epoch != entry.epoch:
-            return EpochChanged(store.epoch)
+        stale = self._stale(entry)
+        if stale is not None:
+            return stale
         fits = self._rates(entry)
         if isinstance(fits, Refused):
             return fits
@@ -91,6 +94,13 @@ class MemoryJobs:
         if backend is None and entry.max_queued == 0:
             return Refused("busy", str(outstanding), 0.0, at)
         return self._admitted(entry.job_id, job, backend, fits)
+
+    def _stale(self, entry: Entry) -> EpochChanged | OptionsChanged | None:
+        store = self._store
+        if store.epoch != entry.epoch:
+            return EpochChanged(store.epoch)
+        is_current = entry.options_version in (None, store.option_versions.get(entry.key_id, ""))
+        return None if is_current else OptionsChanged()
 
     def _admitted(self, job_id: str, job: Job, backend: str | None, fits: dict[str, Fits]) -> Admitted:
         store = self._store

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gateway.domain.limits import MICROSECONDS
-from gateway.ports import Asked, Kept, Look, Message, OptionChange, OwnJob, OwnJobs, Preview, Wished
+from gateway.flow.ids import new_id
+from gateway.ports import Asked, Kept, Look, Message, OptionChange, OwnJob, OwnJobs, Posted, Preview, Wished
 from tests.support.memory_store import Job, MemoryStore
 
 MODEL = "sd_model_checkpoint"
@@ -22,15 +20,16 @@ class MemoryOwn:
         self._store = store
         self._process = process
 
-    async def options(self, key_id: str) -> Mapping[str, Any]:
+    async def options(self, key_id: str) -> Posted:
         """What the key has posted."""
-        return dict(self._store.options.get(key_id, {}))
+        return Posted(dict(self._store.options.get(key_id, {})), self._store.option_versions.get(key_id, ""))
 
     async def change_options(self, key_id: str, change: OptionChange) -> Kept:
         """Change them, all at once."""
         own = self._store.options.setdefault(key_id, {})
         if change.unless_shown and own.get(MODEL) != change.unless_shown:
             return Kept(is_refused=True)
+        self._store.option_versions[key_id] = new_id()
         for name in change.forget:
             own.pop(name, None)
         own.update(change.keep)

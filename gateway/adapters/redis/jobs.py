@@ -20,11 +20,13 @@ from gateway.ports import (
     Admitted,
     Asked,
     Beat,
+    Entered,
     Entry,
     EpochChanged,
     Granted,
     Leaving,
     Message,
+    OptionsChanged,
     Preview,
     Queued,
     Quota,
@@ -67,7 +69,7 @@ class RedisJobs:
         if has_lost_data:
             self._generation = "before"
 
-    async def enter(self, entry: Entry) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+    async def enter(self, entry: Entry) -> Entered:
         """Admit the job, all or nothing. Raises StoreUnavailable; the job may then have been admitted."""
         arguments = (msgspec.json.encode(self._entry_arguments(entry)), entry.static, entry.ticket)
         reply = await self._connection.run(load_script("enter"), entry.operation_id, *arguments)
@@ -198,6 +200,7 @@ class RedisJobs:
             "task": entry.task_id,
             "proc": self._process,
             "epoch": entry.epoch,
+            "options": entry.options_version,
             "checkpoint": entry.checkpoint,
             "backends": entry.runnable_on,
             "cap": entry.max_concurrency,
@@ -251,13 +254,15 @@ def _seed(entry: Entry, quota: Quota) -> int | bool:
     return False if used is None else round(used * MILLIONTHS)
 
 
-def _entered(reply: list[bytes]) -> Admitted | Refused | EpochChanged | SeedsNeeded:
+def _entered(reply: list[bytes]) -> Entered:
     word, at, *rest = reply
     match word:
         case b"granted" | b"queued":
             return Admitted(_place(reply), RateState(int(reply[4]), int(reply[5]) / MICROSECONDS))
         case b"epoch":
             return EpochChanged(rest[0].decode())
+        case b"options":
+            return OptionsChanged()
         case b"seed":
             triples = zip(rest[0::3], rest[1::3], rest[2::3], strict=True)
             return SeedsNeeded(tuple((Measure(m.decode()), Window(w.decode()), float(s)) for m, w, s in triples))

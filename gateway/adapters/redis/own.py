@@ -11,7 +11,7 @@ import msgspec
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import seconds
 from gateway.adapters.redis.scripts import load_script
-from gateway.ports import Kept, Look, OptionChange, OwnJob, OwnJobs
+from gateway.ports import Kept, Look, OptionChange, OwnJob, OwnJobs, Posted
 
 MODEL = "sd_model_checkpoint"
 MOST_OPTIONS = 128
@@ -25,11 +25,17 @@ class RedisOwn:
         self._connection = connection
         self._process = process
 
-    async def options(self, key_id: str) -> Mapping[str, Any]:
-        """What the key has posted, name -> value."""
-        raw = await self._connection.command("HGETALL", self._connection.key(f"options:{key_id}"))
+    async def options(self, key_id: str) -> Posted:
+        """What the key has posted."""
+        version, raw = await self._connection.pipeline(
+            [
+                ("GET", self._connection.key(f"options_version:{key_id}")),
+                ("HGETALL", self._connection.key(f"options:{key_id}")),
+            ]
+        )
         pairs = raw.items() if isinstance(raw, dict) else zip(raw[0::2], raw[1::2], strict=True)
-        return {name.decode(): msgspec.json.decode(value) for name, value in pairs}
+        values = {name.decode(): msgspec.json.decode(value) for name, value in pairs}
+        return Posted(values, version.decode() if version else "")
 
     async def change_options(self, key_id: str, change: OptionChange) -> Kept:
         """Change them, all at once."""

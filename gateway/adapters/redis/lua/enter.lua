@@ -1,23 +1,25 @@
 -- purpose: admit one job, all or nothing: key still valid, rate, quotas, outstanding, open record, and the slot by rule 0 or a ticket.
 -- KEYS[1]: "{namespace}:generation"
 -- ARGV[1], ARGV[2]: see prelude
--- ARGV[3]: JSON {job, tenant, key, task, proc, epoch, checkpoint, backends[], cap, max_queued,
+-- ARGV[3]: JSON {job, tenant, key, task, proc, epoch, options, checkpoint, backends[], cap, max_queued,
 --          rates[{id, interval_us, burst}], quotas[{measure, window, limit, amount, seed}]}:
---          quotas in millionths; seed is what the ledger says the window has used, or false
+--          quotas in millionths; seed is what the ledger says the window has used, or false; options is the version of
+--          the key's posted options that the job was shaped by, or null
 -- ARGV[4], ARGV[5]: the ledger's static part and the scheduler's ticket, both JSON, kept as they are
 -- returns: {"granted", now, backend, loaded before, remaining, reset_us} | {"queued", now, position, "", remaining, reset_us}
---          | {"epoch", now, epoch} | {"seed", now, measure, window, start_s, ...} | {"rate"|"quota", now, retry_us, which}
---          | {"outstanding"|"busy", now, outstanding} | {"generation", now}; the last six take nothing
+--          | {"epoch", now, epoch} | {"options", now} | {"seed", now, measure, window, start_s, ...} | {"rate"|"quota", now, retry_us, which}
+--          | {"outstanding"|"busy", now, outstanding} | {"generation", now}; all but the first two take nothing
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.enter)
 
 local kept = first_answer()
 if kept then return kept end
 local a = cjson.decode(ARGV[3])
-local known = redis.call('MGET', KEYS[1], P .. 'epoch', P .. 'caution')
+local known = redis.call('MGET', KEYS[1], P .. 'epoch', P .. 'caution', P .. 'options_version:' .. a.key)
 
--- (1) A store that lost its data, or keys that changed since they were looked up: the process must look first.
+-- (1) A store that lost its data, or keys or options that changed since they were looked up: the process must look first.
 if not known[1] then return {'generation', text(now)} end
 if known[2] ~= a.epoch then return refuse({'epoch', text(now), known[2] or ''}) end
+if type(a.options) == 'string' and (known[4] or '') ~= a.options then return refuse({'options', text(now)}) end
 
 -- (2) Rate: GCRA. A call fits when the theoretical arrival time after it is at most a burst ahead of now.
 local arrivals, remaining, reset = {}, -1, 0

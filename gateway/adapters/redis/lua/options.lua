@@ -24,4 +24,5 @@ for _, name in ipairs(names) do
   end
 end
 redis.call('PEXPIRE', key, 3 * KEEP_MS)
+redis.call('SET', P .. 'options_version:' .. a.key, ARGV[2], 'PX', text(3 * KEEP_MS))
 return answer(reply)

@@ -20,7 +20,8 @@
 --   job:<id>                 hash: tenant proc state(w|r|c) backend checkpoint cap entered started quota static ticket
 --                            key task shown asked:<process> ...
 --   own:<key>                zset: outstanding job of that key -> time of entry
---   options:<key>            hash: name -> value as JSON, what the key posted as its options
+--   options:<key>            hash: name -> value as JSON, what the key posted as its options; another options_version:<key> after
+--                            each change
 --   slot                     hash: backend -> "<job> <tenant> <started>"; "! <job> <since>" while it is recovering
 --   loaded, bstate           hash: backend -> checkpoint / BackendState
 --   catalogue                hash: backend -> inventory as JSON; catalogue_version changes with it
