@@ -16,6 +16,7 @@ from gateway.domain.scheduling.waiting import Group, Lane, WaitingRoom
 from gateway.domain.speeds import Speeds
 
 _SLOWER = 1.25
+_WORTH_WAITING_S = 0.5  # from a backend's end to its next job's start; what gains less is not worth leaving one idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Decision:
         capacity = sum(1 / generation.rate(n, checkpoint) for n in faster)
         running_s = sum(pool.remaining_s(n, self._now) for n in faster) / len(faster)
         shortest = min(lane.by_cost[0][0] for lane in lanes) / typical
-        return shortest * generation.rate(backend, checkpoint) > running_s + backlog / capacity
+        return shortest * generation.rate(backend, checkpoint) > running_s + backlog / capacity + _WORTH_WAITING_S
 
     def _copies_for(self, group: Group) -> list[str]:
         """Usable backends that have the group's checkpoint and all else its jobs require."""

@@ -233,6 +233,17 @@ def test_a_slow_backend_leaves_the_last_jobs_to_a_fast_one_that_is_done_sooner()
     assert {play.started[f"last{n}"][1].backend for n in range(3)} == {"fast"}
 
 
+def test_no_backend_stays_idle_to_gain_less_than_the_next_start_takes():
+    """Seen failing without `_WORTH_WAITING_S`: jobs of milliseconds then queued beside idle backends."""
+    play = Play(a_scheduler(a_backend("fast", "A"), a_backend("slow", "A")), slow={"slow": 4.0})
+    for n in range(8):
+        play.arrive(a_job(f"learn{n}", on="fast slow", arrived_at=play.now, work=0.2))
+        play.arrive(a_job(f"learn too{n}", on="fast slow", arrived_at=play.now, work=0.2))
+        play.to_the_end()
+    play.arrive(*(a_job(f"last{n}", on="fast slow", arrived_at=play.now, work=0.2) for n in range(2)))
+    assert {play.started[f"last{n}"][1].backend for n in range(2)} == {"fast", "slow"}
+
+
 def test_a_job_that_only_the_slow_backend_can_run_does_not_wait_for_the_fast_one():
     play = Play(a_scheduler(a_backend("fast", "A"), a_backend("slow", "A")), slow={"slow": 4.0})
     for n in range(3):
