@@ -16,7 +16,7 @@ from gateway.domain.scheduling.waiting import Group, Lane, WaitingRoom
 from gateway.domain.speeds import Speeds
 
 _SLOWER = 1.25
-_WORTH_WAITING_S = 0.5  # from a backend's end to its next job's start; what gains less is not worth leaving one idle
+_WORTH_WAITING_S = 0.1  # from a backend's end to its next job's start; what gains less is not worth leaving one idle
 
 
 @dataclass(frozen=True, slots=True)
