@@ -107,7 +107,7 @@ class Dispatcher:
         A leave wakes the dispatcher only while somebody waits. When nobody does, the end may be seen a second late:
         such a time is charged, but nothing is learned from it.
         """
-        ending = Ending.DONE if scheduler.waiting else Ending.STOPPED
+        ending = Ending.DONE if scheduler.has_waiting else Ending.STOPPED
         grants: list[Grant] = []
         for view in list(scheduler.backends.values()):
             slot = changes.slots.get(view.name)

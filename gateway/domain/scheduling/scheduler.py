@@ -47,6 +47,9 @@ from gateway.domain.speeds import Speeds
 _DRIFT = 1.25
 """How far a learned speed may move before the jobs that wait are costed anew with it."""
 
+_COST_ANEW_EVERY_S = 1.0
+"""All of them are touched, so not at each job's end: a thousand may wait and a hundred end in a second."""
+
 TICK_S = 1.0
 """How often to call `tick` while a backend is free and jobs wait: a swap not yet worth it becomes so with age."""
 
@@ -81,6 +84,7 @@ class Scheduler:
             policy=policy,
         )
         self._costed_at: dict[str, float] = {}
+        self._cost_anew_at = 0.0
 
     def dump(self) -> dict[str, Any]:
         """Accounts, learned speeds and demand as plain data (JSON-able), for another process's scheduler."""
@@ -119,6 +123,11 @@ class Scheduler:
         return tuple(sorted(self._state.room, key=lambda t: (t.arrived_at, t.job_id)))
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether any job waits."""
+        return len(self._state.room) > 0
+
+    @property
     def backends(self) -> Mapping[str, BackendView]:
         """The pool as it is known, by name."""
         return self._state.pool.views
@@ -153,6 +162,7 @@ class Scheduler:
         if view is not None and view.running is not None:
             if view.running.job_id:
                 self._settle(backend, view.running, elapsed_s, ending)
+                self._cost_anew(now)
             self._put(replace(view, running=None), now)
         return self.tick(now)
 
@@ -200,12 +210,15 @@ class Scheduler:
         typical_s = self.speeds.generation.typical(ticket.checkpoint)
         return self._costed_at.setdefault(ticket.checkpoint, typical_s) * ticket.work
 
-    def _cost_anew(self) -> None:
+    def _cost_anew(self, now: float) -> None:
         """Jobs that wait are costed again where what was learned has moved away from what they were costed with.
 
         Without this, equal jobs that came while a checkpoint was thought to be slow would wait behind all that come
         after it is known to be fast.
         """
+        if now < self._cost_anew_at:
+            return
+        self._cost_anew_at = now + _COST_ANEW_EVERY_S
         moved = set()
         for checkpoint, _ in self._state.room.checkpoints():
             typical_s = self.speeds.generation.typical(checkpoint)
@@ -277,7 +290,6 @@ class Scheduler:
                 used_s = max(0.0, elapsed_s - speeds.swap.rate(backend, running.checkpoint))
             else:
                 speeds.finished_generation(backend, running.checkpoint, running.work, elapsed_s)
-            self._cost_anew()
         if ending is Ending.FAILED:
             used_s = 0.0
         accounts = self._accounts(is_batch=running.is_batch)

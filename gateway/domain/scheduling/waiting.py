@@ -56,8 +56,8 @@ class Lane:
         most_s = ageing_s + max(0.0, now - self.by_age[0][0])
         best, chosen = float("inf"), ""
         for cost_s, arrived_at, job_id in self.by_cost:
-            if cost_s / most_s > best:
-                break  # all that follow cost more and none is older than the oldest
+            if cost_s / most_s >= best:
+                break  # all that follow cost as much or more, and none is older than the oldest
             rank = cost_s / (ageing_s + max(0.0, now - arrived_at))
             if rank < best:
                 best, chosen = rank, job_id

@@ -28,6 +28,22 @@ def test_the_early_stop_finds_the_same_rank_as_looking_at_every_job(jobs):
     assert rank == pytest.approx(min(cost_s / (300.0 + 1000.0 - arrived_at) for cost_s, arrived_at in jobs))
 
 
+def test_of_a_thousand_equal_jobs_the_oldest_is_found_without_looking_at_all():
+    """Seen failing with `>` in place of `>=`."""
+    looked_at = []
+
+    class Watched(list):
+        def __iter__(self):
+            for job in super().__iter__():
+                looked_at.append(job)
+                yield job
+
+    lane = a_lane(*((5.0, float(number)) for number in range(1000)))
+    lane.by_cost = Watched(lane.by_cost)
+    assert lane.first(2000.0, 300.0)[1] == "0"
+    assert len(looked_at) <= 2
+
+
 @given(st.lists(st.tuples(st.floats(0.1, 200.0), st.floats(0.0, 1000.0)), min_size=1, max_size=20), st.data())
 def test_the_sums_of_a_lane_are_those_of_the_jobs_in_it(jobs, data):
     lane = a_lane(*jobs)
