@@ -118,6 +118,7 @@ class FaultBook:
         self._alike: dict[tuple[str, Operation, str], frozenset[str]] = {}
         self._set_aside: dict[str, str] = {}
         self._next_sweep = 0.0
+        self._last_ejection_ends = 0.0
 
     # --- what happened -------------------------------------------------------------------------
 
@@ -199,6 +200,10 @@ class FaultBook:
 
     def usable(self, backends: Collection[str], checkpoint: str, operation: Operation, now: float) -> frozenset[str]:
         """Those of `backends` that may get such a job now."""
+        if now >= self._last_ejection_ends and not (
+            self._set_aside or self._unsupported or self._loads or self._poisoned
+        ):
+            return frozenset(backends)  # as nearly always: a call costs no look at each backend
         able = frozenset(b for b in backends if self._is_able(b, checkpoint, operation, now))
         struck = sorted(
             (known.at, b) for b in able if (known := self._struck(b, checkpoint, operation, now)) is not None
@@ -272,6 +277,7 @@ class FaultBook:
             known.tenants.clear()
             if known.strikes >= STRIKES or known.ejections:  # (3)
                 known.out_until = now + min(FIRST_EJECTION_S * 2**known.ejections, LONGEST_EJECTION_S)
+                self._last_ejection_ends = max(self._last_ejection_ends, known.out_until)
                 known.ejections += 1
                 known.strikes = 0
 

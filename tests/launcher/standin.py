@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 
 from starlette.applications import Starlette
@@ -29,6 +30,7 @@ def create_app(settings: Settings) -> Starlette:
 
     async def process(request: Request) -> Response:
         shown = {"pid": os.getpid(), "redis_url": settings.redis_url, "metrics_port": settings.metrics_port}
+        shown |= {"frozen": gc.get_freeze_count(), "collects_after": gc.get_threshold()[0]}
         return JSONResponse(shown | {"parent": os.getppid(), "client": request.client.host})
 
     async def hold(request: Request) -> Response:

@@ -51,6 +51,14 @@ def test_one_worker_with_a_named_redis_is_one_process(serve):
     assert gateway.descendants() == {}
 
 
+def test_what_the_start_made_is_not_looked_through_for_garbage_again(serve):
+    gateway = serve()
+    gateway.wait_until_ready()
+    process = gateway.get_json("/process")
+    assert process["frozen"] > 10_000
+    assert process["collects_after"] == 20_000
+
+
 def test_while_it_drains_it_still_accepts_and_every_answer_closes_its_connection(serve):
     gateway = serve()
     gateway.wait_until_ready()
