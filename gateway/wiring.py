@@ -291,9 +291,7 @@ def _assemble(
         log,
     )
     dispatcher, pulse = Dispatcher(stores.pool), Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
-    watcher = Watcher(
-        lambda: tuple(roster.backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
-    )
+    watcher = Watcher(roster.listed, client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
     loops: dict[str, Loop] = {
         "heartbeat": pulse.beat_for_ever,
         "listener": pulse.listen_for_ever,
@@ -305,7 +303,8 @@ def _assemble(
     }
     supervisor, account = _supervisor(loops, log), Account(ledger, stores.own, wall_clock)
     readiness = Readiness(pulse, current)
-    supervisor.add("gauges", Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current).run)
+    gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget)
+    supervisor.add("gauges", gauges.run)
     return Services(gateway, current, readiness, byte_budget, account, meter), supervisor
 
 

@@ -25,6 +25,10 @@ class Roster:
         """All of them, as of the last reading."""
         return {**self._added, **self._declared}
 
+    def listed(self) -> tuple[Backend, ...]:
+        """All of them, as of the last reading."""
+        return tuple(self.backends.values())
+
     async def run(self) -> None:
         """Read what was added, every few seconds, for ever. Errors of the database end it, to be started again."""
         while True:

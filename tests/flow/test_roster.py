@@ -29,6 +29,7 @@ async def test_backends_added_while_it_runs_stand_beside_declared_ones():
     kept.backends = (ADDED,)
     await roster.read()
     assert roster.backends == {"gpu-1": DECLARED, "gpu-2": ADDED}
+    assert set(roster.listed()) == {DECLARED, ADDED}
 
 
 async def test_a_backend_that_was_removed_is_gone_at_the_next_reading():
