@@ -67,8 +67,8 @@ format: setup-dev  ## put the code into its one format
 	$(BIN)/ruff format gateway tests bench
 
 lock:  ## pin every dependency anew, with hashes (needs uv)
-	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --group pyproject.toml:build pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --group pyproject.toml:build --group pyproject.toml:dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --extra tracing --group pyproject.toml:build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --group pyproject.toml:build --group pyproject.toml:dev --extra tracing -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:  ## remove what setup, run and test made
 	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .hypothesis

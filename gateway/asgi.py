@@ -24,6 +24,7 @@ from gateway.api.pictures import picture_routes
 from gateway.api.sdapi import GenerationRoutes
 from gateway.api.session import page_routes, session_routes
 from gateway.api.synthetic import root_routes, synthetic_routes
+from gateway.api.tracing import Tracing
 from gateway.domain.errors import GatewayError
 from gateway.domain.jobs import Operation
 from gateway.settings import Settings
@@ -42,9 +43,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.router.redirect_slashes = False  # the edge makes both forms one; a redirect would lose a POST's body
     app.add_middleware(Compression)
-    # Outermost but for the meter, so that it answers what nobody else does and no answer lacks its headers.
+    # Outermost but for meter and traces, so that it answers what nobody else does and no answer lacks its headers.
     app.add_middleware(Edge, cors=Cors(settings.cors_origins), trusted=settings.trusted_proxies, log=open_log(settings))
     app.add_middleware(Measuring)
+    app.add_middleware(Tracing)
     return app
 
 
@@ -52,7 +54,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, app.state) as services:
-            app.state.meter = services.meter
+            app.state.meter, app.state.tracer = services.meter, services.tracer
             app.router.routes.extend(routes(services))
             yield
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -31,6 +31,7 @@ from gateway.adapters.sql.migrate import Schema
 from gateway.adapters.sql.migrate import check as check_schema
 from gateway.adapters.sql.migrate import migrate as migrate_schema
 from gateway.adapters.telemetry import Log as LogLines
+from gateway.adapters.tracing import open_tracer, outgoing_headers
 from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.managed import KeptBackend
@@ -65,7 +66,8 @@ from gateway.flow.upkeep import Upkeep
 from gateway.flow.watch import Watcher
 from gateway.ports import Announcer, BackendClient, Log
 from gateway.ports.metrics import Meter
-from gateway.settings import Settings
+from gateway.ports.tracing import Tracer
+from gateway.settings import Settings, environment_without_settings
 
 FIRST_LOOK_S = 10.0
 PATIENCE_S = 5.0  # of a command that a person typed
@@ -93,6 +95,7 @@ class Services:
     byte_budget: ByteBudget
     account: Account
     meter: Meter
+    tracer: Tracer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +225,12 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
     async with AsyncExitStack() as stack:
         if settings.metrics_port:
             stack.enter_context(metrics.served(settings.host, settings.metrics_port))
+        tracer = open_tracer(environment_without_settings(), version("sdnext-gateway"), log)
+        stack.push_async_callback(tracer.close)
         stores = await stack.enter_async_context(open_stores(settings, metrics))
-        plain = SdnextClient()
+        plain = SdnextClient(outgoing_headers)
         stack.push_async_callback(plain.close)
-        client = MeasuredClient(plain, metrics)
+        client = tracer.around(MeasuredClient(plain, metrics))
         await _seed(settings, stores.manager)
         roster = Roster(backends_of(settings), stores.manager)
         await roster.read()
@@ -237,7 +242,7 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
             async with asyncio.timeout(FIRST_LOOK_S if roster.backends else 0):
                 await services.current.is_known.wait()
         services.readiness.has_started = True
-        yield services
+        yield replace(services, tracer=tracer)
 
 
 async def _resign(pool: RedisPool) -> None:
@@ -286,9 +291,7 @@ def _assemble(
         log,
     )
     dispatcher, pulse = Dispatcher(stores.pool), Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
-    watcher = Watcher(
-        lambda: tuple(roster.backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
-    )
+    watcher = Watcher(roster.listed, client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
     loops: dict[str, Loop] = {
         "heartbeat": pulse.beat_for_ever,
         "listener": pulse.listen_for_ever,
@@ -300,7 +303,8 @@ def _assemble(
     }
     supervisor, account = _supervisor(loops, log), Account(ledger, stores.own, wall_clock)
     readiness = Readiness(pulse, current)
-    supervisor.add("gauges", Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current).run)
+    gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget)
+    supervisor.add("gauges", gauges.run)
     return Services(gateway, current, readiness, byte_budget, account, meter), supervisor
 
 

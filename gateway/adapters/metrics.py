@@ -122,6 +122,9 @@ class Metrics:
         self._silent.set(sample.store_silent_s)
         self._late.observe(max(0.0, sample.late_s))
         self._model_count.set(sample.models)
+        self._budget.set(sample.budget_bytes)
+        self._budget_used.set(sample.budget_used_bytes)
+        self._budget_waiting.set(sample.budget_waiting)
         for name, (is_running, restarts) in sample.loops.items():
             self._loops[(name,)].set(is_running)
             self._restarts[(name,)].inc(restarts - self._loop_restarts.get(name, 0))
@@ -208,6 +211,9 @@ class Metrics:
             "gateway_store_seconds", "One script or command of Redis, one transaction of SQL.", SHORT,
             "store", "operation",
         )  # fmt: skip
+        self._budget = self._gauge("gateway_byte_budget_bytes", "Bytes of bodies and answers that may be held at once.")
+        self._budget_used = self._gauge("gateway_byte_budget_used_bytes", "Bytes of that budget that are taken.")
+        self._budget_waiting = self._gauge("gateway_byte_budget_waiting", "Bodies left unread until there is room.")
         self._late = Histogram(
             "gateway_event_loop_late_seconds", "How late a timer came.", registry=self.registry, buckets=SHORT
         )

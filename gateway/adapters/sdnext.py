@@ -8,7 +8,7 @@ the backend's own making and are not followed; no answer is decompressed, becaus
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import aiohttp
 
@@ -25,9 +25,10 @@ HEADERS = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
 
 
 class SdnextClient:
-    """One session for all backends; `close` it at the end."""
+    """One session for all backends; `close` it at the end. `outgoing` gives further headers for each request."""
 
-    def __init__(self) -> None:
+    def __init__(self, outgoing: Callable[[], Mapping[str, str]] = dict) -> None:
+        self._outgoing = outgoing
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ttl_dns_cache=30),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -55,10 +56,11 @@ class SdnextClient:
     async def _request(
         self, backend: Backend, method: str, path: str, body: bytes | None, timeout_s: float
     ) -> RawReply:
-        headers = HEADERS
+        headers = {**HEADERS, **self._outgoing()}
         if backend.username:
-            authorization = aiohttp.encode_basic_auth(backend.username, backend.password, "utf-8")
-            headers = HEADERS | {"Authorization": authorization}
+            headers["Authorization"] = aiohttp.encode_basic_auth(backend.username, backend.password, "utf-8")
+        if body is not None:
+            headers["Content-Length"] = str(len(body))
         try:
             async with (
                 asyncio.timeout(timeout_s),
@@ -66,7 +68,7 @@ class SdnextClient:
                     method,
                     backend.url + path,
                     data=body if body is None or len(body) <= PIECE_BYTES else pieces(body),
-                    headers=headers if body is None else {**headers, "Content-Length": str(len(body))},
+                    headers=headers,
                     allow_redirects=False,
                 ) as response,
             ):

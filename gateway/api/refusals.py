@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from gateway.domain.keys import Caller
 from gateway.ports import Log
+from gateway.ports.tracing import UNTRACED
 
 EVERY_S = 60.0
 
@@ -42,6 +43,7 @@ class Refusals:
 
     def _of_a_caller(self, scope: Scope, caller: Caller, status: int, name: str) -> None:
         state = scope["state"]
+        trace_id = state.get("trace", UNTRACED).trace_id
         self._log.call(
             request_id=state["request_id"],
             tenant=caller.tenant_name,
@@ -53,6 +55,7 @@ class Refusals:
             error=name,
             reason=str(state.get("error", "")),
             took_s=round(_now() - state["arrived_at"], 4),
+            **({"trace_id": trace_id} if trace_id else {}),
         )
 
     def _of_strangers(self, scope: Scope) -> None:

@@ -17,6 +17,7 @@ from gateway.domain.errors import BodyTooLarge
 from gateway.domain.jobs import Operation
 from gateway.flow.byte_budget import ByteBudget, Held
 from gateway.flow.serve import Call, Gateway, Served
+from gateway.ports.tracing import UNTRACED
 
 T = TypeVar("T")
 
@@ -42,7 +43,8 @@ class GenerationRoutes:
                 request.state.body_s = _now() - began
                 held.correct(len(body))
                 credential, origin = presented(request)
-                call = Call(operation, body, credential, request.state.request_id, origin)
+                state = request.scope["state"]
+                call = Call(operation, body, credential, state["request_id"], origin, state.get("trace", UNTRACED))
                 served = await while_connected(request, self._gateway.serve(call))
                 timing = served.timing
                 request.state.waited_s = timing.queue_s + timing.swap_s + timing.generation_s  # the rest is our own

@@ -48,16 +48,50 @@ def add(  # noqa: PLR0913, PLR0917 - a command's options
 
 @app.command("list")
 def list_all(context: typer.Context, as_json: Json = False) -> None:
-    """All backends."""
-    backends = run(context, lambda manager, _: manager.all_of(KeptBackend))
-    columns = ("name", "url", "username", "is_managed", "created_at")
-    show_list(columns, [described(backend) for backend in backends], as_json=as_json)
+    """All backends, those that the settings declare too."""
+    columns = ("name", "url", "username", "is_managed", "is_declared", "is_draining")
+    show_list(columns, run(context, lambda manager, _: _every(manager, declared(context))), as_json=as_json)
 
 
 @app.command()
 def show(context: typer.Context, backend: Ref, as_json: Json = False) -> None:
     """One backend; never its password."""
-    show_one(described(run(context, lambda manager, _: manager.show(KeptBackend, backend))), as_json=as_json)
+
+    async def work(manager: Manager, _: Author) -> dict[str, Any]:
+        found = [one for one in await _every(manager, declared(context)) if one["name"] == backend]
+        return found[0] if found else described(await manager.show(KeptBackend, backend))
+
+    show_one(run(context, work), as_json=as_json)
+
+
+@app.command()
+def drain(context: typer.Context, backend: Ref) -> None:
+    """Send no new work there, within a few seconds; what runs there ends. `gateway queue` shows when it has."""
+    run(context, lambda manager, author: manager.drain(author, backend, declared(context)))
+    typer.echo(f"{backend} gets no new work. When gateway queue shows it idle it can be stopped.")
+
+
+@app.command()
+def resume(context: typer.Context, backend: Ref) -> None:
+    """Send work there again."""
+    run(context, lambda manager, author: manager.resume(author, backend, declared(context)))
+    typer.echo(f"{backend} gets work again.")
+
+
+def declared(context: typer.Context) -> dict[str, Backend]:
+    """The backends that the settings declare, by name."""
+    from gateway.wiring import backends_of
+
+    return backends_of(context.obj.settings())
+
+
+async def _every(manager: Manager, declared: dict[str, Backend]) -> list[dict[str, Any]]:
+    """Every backend as the gateways see it: a declared one counts before one of its name that was added."""
+    draining = await manager.draining()
+    added = {one.name: described(one) for one in await manager.all_of(KeptBackend)}
+    fixed = {name: described(KeptBackend(one)) | {"created_at": None} for name, one in declared.items()}
+    every = sorted({**added, **fixed}.items())
+    return [told | {"is_declared": name in declared, "is_draining": name in draining} for name, told in every]
 
 
 @app.command("set")

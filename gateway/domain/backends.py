@@ -8,13 +8,18 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One SD.Next server of the pool: where it is and how to talk to it. `url` has no trailing slash."""
+    """One SD.Next server of the pool: where it is and how to talk to it. `url` has no trailing slash.
+
+    `is_draining`: its operator wants it to get no new work. Kept apart from the rest, because a declared one can drain
+    too.
+    """
 
     name: str
     url: str
     username: str = ""
     password: str = ""
     is_managed: bool = True
+    is_draining: bool = False
 
     def __repr__(self) -> str:
         """Without the password: values end up in logs."""

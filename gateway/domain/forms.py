@@ -147,6 +147,7 @@ _EDITABLE: Mapping[type[Any], frozenset[str]] = MappingProxyType(
     }
 )
 _SECRET_FIELDS = frozenset({"digest", "old_digest", "password"})
+_KEPT_ELSEWHERE = frozenset({"is_draining"})
 _NAME = re.compile(r"[\w][\w .@+-]{0,63}")
 _MOST = 10**9  # above any limit that makes sense, below what a column holds
 _MAY_BE_ZERO = frozenset({"max_queued", "max_wait_s"})
@@ -167,7 +168,7 @@ def _told(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the managed da
     for part in fields(value):
         if part.name == "caps":
             told.update(_told(value.caps))
-        elif part.name not in _SECRET_FIELDS:
+        elif part.name not in _SECRET_FIELDS | _KEPT_ELSEWHERE:
             told[part.name] = plain(getattr(value, part.name))
     return told
 

@@ -62,9 +62,19 @@ class ByteBudget:
         self._waiting: list[_Waiting] = []
 
     @property
+    def total(self) -> int:
+        """Bytes that may be held at once."""
+        return self._total
+
+    @property
     def used(self) -> int:
         """Bytes held by all calls, and answers expected."""
         return self._used
+
+    @property
+    def waiting(self) -> int:
+        """How many bodies wait for room."""
+        return len(self._waiting)
 
     async def take(self, tenant: str, size: int) -> Held:
         """Room for a body of `size` bytes. Raises NoCapacity if there is none within `WAIT_S` seconds."""

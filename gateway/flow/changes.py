@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -30,15 +30,17 @@ def new_id(kind: str, random_bytes: RandomBytes) -> str:
     return f"{kind}_{random_bytes(_ID_BYTES).hex()}"
 
 
-async def the(books: Books, kind: type[Thing], ref: str) -> Thing:
-    """The one that `ref` means. UnknownName names the nearest; InvalidRequest if it can mean several."""
+async def the(books: Books, kind: type[Thing], ref: str, also: Collection[str] = ()) -> Thing:
+    """The one that `ref` means. UnknownName names the nearest, of those kept or `also` known; InvalidRequest if it can
+    mean several.
+    """
     found = await books.find(kind, ref) if ref.isprintable() else []  # nothing else was ever kept
     if len(found) == 1:
         return found[0]
     if found:
         ids = ", ".join(sorted(thing.id for thing in found))
         raise InvalidRequest(f'"{ref}" can mean {len(found)} {word_for(kind)}s; say which by its id: {ids}.')
-    names = [thing.name for thing in await books.all(kind)]
+    names = [*also, *(thing.name for thing in await books.all(kind))]
     if kind is Key:
         owners = {tenant.id: tenant.name for tenant in await books.all(Tenant)}
         names = [f"{owners[key.tenant_id]}/{key.name}" for key in await books.all(Key)]

@@ -24,6 +24,7 @@ from gateway.flow.byte_budget import BYTES_PER_PIXEL, ByteBudget
 from gateway.flow.ids import new_id
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.ports import BackendClient, Granted, PoolNews, PoolStore, RawReply
+from gateway.ports.tracing import UNTRACED, Trace
 
 INTERRUPT_EVERY_S = 1.0
 INTERRUPT_TIMEOUT_S = 5.0
@@ -42,11 +43,12 @@ class Abandoned(AttemptFailed):
 class Work:
     """What one job does on its backend: `is_under_way` from before its POST until the backend itself has ended it.
 
-    `attention`: who looks at it, and whether its caller wants it to end.
+    `attention`: who looks at it, and whether its caller wants it to end. `trace`: who follows its call.
     """
 
     is_under_way: bool = False
     attention: Attention = field(default_factory=Attention)
+    trace: Trace = UNTRACED
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,16 @@ class Forwarder:
         with self._byte_budget.expecting(answer_bytes(shaped)):
             reply = await self._send(backend, shaped, render(shaped, inventory), work)
         took_s = clock() - began
-        verdict = verify(
-            shaped, inventory, reply.status, _plain_body(reply), interrupted_by_us=bool(work.attention.wish)
-        )
-        delivered = await self._judged(shaped, backend, inventory, verdict, had_to_load=had_to_load)
+        if had_to_load:
+            work.trace.past("load", took_s, swap_s_of(shaped, took_s), is_estimated=True)
+        with work.trace.step("verify"):
+            verdict = verify(
+                shaped, inventory, reply.status, _plain_body(reply), interrupted_by_us=bool(work.attention.wish)
+            )
+            delivered = await self._judged(shaped, backend, inventory, verdict, had_to_load=had_to_load)
+            answer = repair(shaped, delivered)
         return Attempt(
-            body=repair(shaped, delivered),
+            body=answer,
             images=len(delivered.images),
             adjustments=delivered.adjustments,
             backend=backend.name,
@@ -202,6 +208,11 @@ def nothing_made(shaped: Shaped) -> Attempt:
     """The answer to a job that its caller ended before anything was made of it."""
     body = repair(shaped, Delivered((), {}, interrupted=True))
     return Attempt(body, 0, (), backend="", took_s=0.0, had_to_load=False, is_interrupted=True)
+
+
+def swap_s_of(shaped: Shaped, took_s: float) -> float:
+    """How much of an attempt that had to load its checkpoint went to loading: what is beyond the expected work."""
+    return max(0.0, took_s - shaped.price.megapixel_steps * ASSUMED_S_PER_MEGAPIXEL_STEP)
 
 
 def run_limit_s(shaped: Shaped) -> float:

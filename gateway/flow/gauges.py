@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.held import HeldJobs
 from gateway.flow.leave import Exit
@@ -29,6 +30,7 @@ class Gauges:
     pulse: Pulse
     supervisor: Supervisor
     current: CurrentCatalogue
+    byte_budget: ByteBudget
 
     async def run(self) -> None:
         """Sample for ever."""
@@ -57,4 +59,7 @@ class Gauges:
             else frozenset(),
             loops={loop.name: (loop.is_running, loop.restarts) for loop in self.supervisor.states},
             models=len(self.current.catalogue.models),
+            budget_bytes=self.byte_budget.total,
+            budget_used_bytes=self.byte_budget.used,
+            budget_waiting=self.byte_budget.waiting,
         )

@@ -19,7 +19,7 @@ from gateway.domain.scheduling import Ticket
 from gateway.flow.dispatch import ticket_bytes
 from gateway.flow.enter import quotas_of, rates_of
 from gateway.flow.faults import attempted, fingerprint_of
-from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Attempt, Work
+from gateway.flow.forward import ASSUMED_S_PER_MEGAPIXEL_STEP, Attempt, Work, swap_s_of
 from gateway.flow.held import HeldJob, InterruptedInQueue
 from gateway.flow.ids import new_id
 from gateway.flow.leave import Exit
@@ -64,7 +64,8 @@ class Job:
     async def entered(self, enter: Enter, epoch: str) -> AsyncIterator[None]:
         """Admitted within the block; after it everything is given back and the record is closed."""
         self._entered_at = _now()
-        self._held, self.rate = await enter(self._entry(epoch))
+        with self.work.trace.step("enter"):
+            self._held, self.rate = await enter(self._entry(epoch))
         self.work.attention = self._held.attention
         error: BaseException | None = None
         try:
@@ -91,8 +92,9 @@ class Job:
         """The backend to run on. Raises NoCapacity when the deadline passes first, InterruptedInQueue."""
         wait_s = self.caller.plan.max_wait_s
         try:
-            async with asyncio.timeout_at(self._entered_at + wait_s):
-                granted = await self._held.backend()
+            with self.work.trace.step("wait"):
+                async with asyncio.timeout_at(self._entered_at + wait_s):
+                    granted = await self._held.backend()
         except InterruptedInQueue:
             self.timing.queue_s = _now() - self._entered_at - self.timing.swap_s - self.timing.generation_s
             raise
@@ -144,11 +146,9 @@ class Job:
         self._took(attempt.took_s, had_to_load=attempt.had_to_load)
 
     def _took(self, seconds: float, *, had_to_load: bool) -> None:
-        self.timing.generation_s = seconds
         if had_to_load:
-            expected = self.shaped.price.megapixel_steps * ASSUMED_S_PER_MEGAPIXEL_STEP
-            self.timing.generation_s = min(seconds, expected)
-            self.timing.swap_s = seconds - self.timing.generation_s
+            self.timing.swap_s = swap_s_of(self.shaped, seconds)
+        self.timing.generation_s = seconds - (self.timing.swap_s if had_to_load else 0.0)
 
     async def _leave(self, error: BaseException | None) -> None:
         outcome = self._outcome(error)
@@ -158,18 +158,18 @@ class Job:
             self._took(_now() - self._started_at, had_to_load=bool(wanted) and self._granted.loaded_before != wanted)
         images = self._attempt.images if self._attempt and outcome is Outcome.FINISHED else 0
         final = self._final(images, error)
-        await self._exit.leave(
-            Leaving(
-                operation_id=new_id(),
-                job_id=self.job_id,
-                outcome=outcome,
-                final=msgspec.json.encode(final),
-                loaded=self.loaded,
-                images=images,
-                gpu_seconds=self.timing.generation_s,
-                is_abandoned=self.work.is_under_way,
-            )
+        leaving = Leaving(
+            operation_id=new_id(),
+            job_id=self.job_id,
+            outcome=outcome,
+            final=msgspec.json.encode(final),
+            loaded=self.loaded,
+            images=images,
+            gpu_seconds=self.timing.generation_s,
+            is_abandoned=self.work.is_under_way,
         )
+        with self.work.trace.step("leave"):
+            await self._exit.leave(leaving)
         self._write_line(outcome, final)
 
     def _final(self, images: int, error: BaseException | None) -> dict[str, Any]:
@@ -185,18 +185,24 @@ class Job:
         }
 
     def _write_line(self, outcome: Outcome, final: dict[str, Any]) -> None:
+        trace = self.work.trace
+        facts: dict[str, str | float] = {
+            "job_id": self.job_id,
+            "operation": self.shaped.operation,
+            "model": self.shaped.model.name if self.shaped.model else "",
+            "backend": self._attempt.backend if self._attempt else "",
+            "outcome": outcome,
+            "queue_s": round(self.timing.queue_s, 4),
+            "why": self._granted.why if self._granted else "",
+        }
+        trace.note(**facts, attempts=self.attempts)
         self._log.call(
             request_id=self.request_id,
-            job_id=self.job_id,
             tenant=self.caller.tenant_name,
             key=self.caller.key_prefix,
-            operation=self.shaped.operation,
-            model=self.shaped.model.name if self.shaped.model else "",
-            backend=self._attempt.backend if self._attempt else "",
-            outcome=outcome,
-            queue_s=round(self.timing.queue_s, 4),
-            why=self._granted.why if self._granted else "",
+            **facts,
             **final,
+            **({"trace_id": trace.trace_id} if trace.trace_id else {}),
         )
 
     def _outcome(self, error: BaseException | None) -> Outcome:

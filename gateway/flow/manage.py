@@ -5,7 +5,7 @@ Every change is one transaction with its audit entry in it, and whatever bears o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -27,8 +27,9 @@ from gateway.domain.plans import Plan
 from gateway.domain.reports import UsageQuestion, UsageRow
 from gateway.flow.changes import Author, RandomBytes, add, announce, new_id, note, the
 from gateway.flow.credentials import Credentials
-from gateway.ports import Announcer, Bookkeeper, UsageBooks
+from gateway.ports import Announcer, Bookkeeper, Books, UsageBooks
 
+_DRAINING = "draining:"  # before a backend's name: in SQL, so that it outlives Redis and every process
 Changes: TypeAlias = Mapping[str, Any] | Callable[[Thing], Mapping[str, Any]]
 
 
@@ -150,8 +151,29 @@ class Manager:
         async with self._bookkeeper.writing() as books:
             kept = await the(books, KeptBackend, ref)
             await books.remove(kept)
+            await books.release(_DRAINING + kept.name)
             await note(books, author, "remove", kept, {})
         return kept
+
+    async def draining(self) -> frozenset[str]:
+        """The names of the backends that are to get no new work."""
+        async with self._bookkeeper.reading() as books:
+            return frozenset(name.removeprefix(_DRAINING) for name in await books.claimed(_DRAINING))
+
+    async def drain(self, author: Author, ref: str, declared: Collection[str] = ()) -> None:
+        """No new work for that backend, which was added or is one of those `declared`; what runs there ends."""
+        async with self._bookkeeper.writing() as books:
+            name = await _backend_name(books, ref, declared)
+            if _DRAINING + name not in await books.claimed(_DRAINING + name):
+                await books.claim(_DRAINING + name, author.who)
+                await books.note(AuditEntry(author.now, author.who, "drain", word_for(KeptBackend), name))
+
+    async def resume(self, author: Author, ref: str, declared: Collection[str] = ()) -> None:
+        """Work goes to that backend again."""
+        async with self._bookkeeper.writing() as books:
+            name = await _backend_name(books, ref, declared)
+            if await books.release(_DRAINING + name):
+                await books.note(AuditEntry(author.now, author.who, "resume", word_for(KeptBackend), name))
 
     # --- starting --------------------------------------------------------------------------------
 
@@ -159,3 +181,7 @@ class Manager:
         """The id of this deployment, minted when there is none: the same for everyone who uses this database."""
         async with self._bookkeeper.writing() as books:
             return await books.claim("deployment_id", new_id("d", self._random_bytes))
+
+
+async def _backend_name(books: Books, ref: str, declared: Collection[str]) -> str:
+    return ref if ref in declared else (await the(books, KeptBackend, ref, declared)).name

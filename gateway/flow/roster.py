@@ -1,9 +1,12 @@
-"""Which backends there are: those the configuration declares, and those that were added while the gateway runs."""
+"""Which backends there are: those the configuration declares, and those that were added while the gateway runs; and
+which of them drain.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gateway.domain.backends import Backend
 from gateway.domain.managed import KeptBackend
@@ -19,19 +22,26 @@ class Roster:
         self._declared = dict(declared)
         self._manager = manager
         self._added: dict[str, Backend] = {}
+        self._draining: frozenset[str] = frozenset()
 
     @property
     def backends(self) -> Mapping[str, Backend]:
         """All of them, as of the last reading."""
-        return {**self._added, **self._declared}
+        every = {**self._added, **self._declared}
+        draining = {name: replace(every[name], is_draining=True) for name in self._draining & every.keys()}
+        return {**every, **draining}
+
+    def listed(self) -> tuple[Backend, ...]:
+        """All of them, as of the last reading."""
+        return tuple(self.backends.values())
 
     async def run(self) -> None:
-        """Read what was added, every few seconds, for ever. Errors of the database end it, to be started again."""
+        """Read it, every few seconds, for ever. Errors of the database end it, to be started again."""
         while True:
             await self.read()
             await asyncio.sleep(READ_EVERY_S)
 
     async def read(self) -> None:
-        """Read what was added. Raises StoreUnavailable; then the last reading stays."""
-        kept = await self._manager.all_of(KeptBackend)
-        self._added = {one.name: one.backend for one in kept}
+        """Read what was added and what drains. Raises StoreUnavailable; then the last reading stays."""
+        kept, draining = await self._manager.all_of(KeptBackend), await self._manager.draining()
+        self._added, self._draining = {one.name: one.backend for one in kept}, draining

@@ -32,6 +32,7 @@ from gateway.flow.own_view import OwnOptions
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.flow.turnstile import Turnstile
 from gateway.ports import Granted, JobStore, Log, RateState
+from gateway.ports.tracing import UNTRACED, Trace
 
 MAX_ATTEMPTS = 2
 LOOKUPS = 3
@@ -46,6 +47,7 @@ class Call:
     credential: str | None
     request_id: str
     origin: Origin = NOWHERE
+    trace: Trace = UNTRACED
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Gateway:
                 shaped, options_version = await self._shaped(call, caller)
                 job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
                 job.options_version = options_version
+                job.work.trace = call.trace
                 self.faults.refuse(shaped, job.fingerprint)
                 job.could_run_on = self.faults.candidates(shaped, shaped.runnable_on)
                 try:
@@ -159,7 +162,8 @@ class Gateway:
     async def _forward(self, shaped: Shaped, granted: Granted, job: Job) -> Attempt:
         """One attempt; one that breaks off after its caller's own interrupt has ended as asked, and is not repeated."""
         try:
-            return await self.forwarder.forward(shaped, granted, job.work)
+            with job.work.trace.step("attempt", backend=granted.backend):
+                return await self.forwarder.forward(shaped, granted, job.work)
         except AttemptFailed as failed:
             if job.is_unwanted and not isinstance(failed, Abandoned):
                 return nothing_made(shaped)

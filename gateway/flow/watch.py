@@ -116,7 +116,7 @@ class Watcher:
                 watched.state = BackendState.DOWN
         else:
             watched.failures = 0
-            watched.state = self._well(watched, known, seen.at)
+            watched.state = BackendState.DRAINING if backend.is_draining else self._well(watched, known, seen.at)
             if slot is None and checkpoint is not None:
                 found.loaded[backend.name] = self._current.name_of(backend.name, checkpoint)
             if slot is not None and slot.is_recovering:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -89,6 +89,12 @@ class Books(Protocol):
 
     async def claim(self, name: str, value: str) -> str:
         """Keep `value` under `name` unless something is kept there; what is kept there now."""
+
+    async def claimed(self, prefix: str) -> Mapping[str, str]:
+        """Every value that is kept under a name with this beginning."""
+
+    async def release(self, name: str) -> bool:
+        """Forget what is kept under `name`; whether there was anything."""
 
 
 class Bookkeeper(Protocol):

@@ -31,7 +31,10 @@ class EndedCall:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The state of one process at one moment. `backends` maps a name to its state and is empty unless this leads."""
+    """The state of one process at one moment. `backends` maps a name to its state and is empty unless this leads.
+
+    `budget_*`: the byte budget, what of it is taken, and how many bodies wait for room in it.
+    """
 
     is_ready: bool
     is_leading: bool
@@ -44,6 +47,9 @@ class Sample:
     recovering: frozenset[str] = frozenset()
     loops: Mapping[str, tuple[bool, int]] = field(default_factory=dict)
     models: int = 0
+    budget_bytes: int = 0
+    budget_used_bytes: int = 0
+    budget_waiting: int = 0
 
 
 class Meter(Protocol):

@@ -114,6 +114,9 @@ def test_a_sample_shows_the_leaders_view_and_the_loops_and_forgets_backends_that
         recovering=frozenset({"b"}),
         loops={"watcher": (True, 2)},
         models=4,
+        budget_bytes=512,
+        budget_used_bytes=100,
+        budget_waiting=5,
     )
     metrics.sampled(leading)
     metrics.sampled(leading)
@@ -132,6 +135,9 @@ def test_a_sample_shows_the_leaders_view_and_the_loops_and_forgets_backends_that
         "gateway_loop_running{watcher}": 1,
         "gateway_loop_restarts_total{watcher}": 2,
         "gateway_models{}": 4,
+        "gateway_byte_budget_bytes{}": 512,
+        "gateway_byte_budget_used_bytes{}": 100,
+        "gateway_byte_budget_waiting{}": 5,
     }
     standing_by = Sample(
         is_ready=True, is_leading=False, waiting=0, running=0, unheard=0, store_silent_s=0.0, late_s=0.0

@@ -110,6 +110,8 @@ async def test_pictures_refusals_and_stores_are_told_on_the_metrics_port(tmp_pat
         'gateway_store_seconds_count{operation="enter",store="redis"}': "1.0",
         'gateway_loop_running{loop="dispatcher"}': "1.0",
         "gateway_body_bytes_held": "0.0",
+        "gateway_byte_budget_bytes": "5.12e+08",
+        "gateway_byte_budget_used_bytes": "0.0",
         "gateway_dispatcher_leading": "1.0",
         "gateway_ready": "1.0",
         "gateway_models": "2.0",

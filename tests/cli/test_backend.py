@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.settings import BackendSettings
+
 
 def test_a_backend_is_added_changed_and_removed_and_its_password_never_told(gateway, tmp_path):
     (tmp_path / "password").write_text("hidden\n")
@@ -18,8 +20,9 @@ def test_a_backend_is_added_changed_and_removed_and_its_password_never_told(gate
         "version": 1,
     }
     changed = added | {"url": "https://gpu-1.example:8443/sd", "is_managed": False, "version": 2}
+    seen = changed | {"is_declared": False, "is_draining": False}
     assert gateway.json("backend", "set", "gpu-1", "--url", changed["url"], "--no-manage") == changed
-    assert gateway.json("backend", "list") == [gateway.json("backend", "show", "gpu-1")] == [changed]
+    assert gateway.json("backend", "list") == [gateway.json("backend", "show", "gpu-1")] == [seen]
     assert "hidden" not in gateway("backend", "show", "gpu-1")
     assert gateway.json("backend", "remove", "gpu-1") == changed
     assert gateway.json("backend", "list") == []
@@ -43,3 +46,17 @@ def test_an_unknown_backend_is_answered_with_the_nearest_name(gateway):
     gateway("backend", "add", "gpu-1", "http://h:7860")
 
     assert "Did you mean gpu-1?" in gateway("backend", "remove", "gpu1", status=1)
+
+
+def test_a_backend_drains_and_resumes_whether_it_was_added_or_declared(gateway):
+    gateway.backends = (BackendSettings(url="http://u:p@gpu-1:7860", name="gpu-1"),)
+    gateway("backend", "add", "gpu-2", "http://gpu-2:7860")
+
+    gateway("backend", "drain", "gpu-1")
+    gateway("backend", "drain", "gpu-2")
+    gateway("backend", "resume", "gpu-2")
+
+    listed = [(one["name"], one["is_declared"], one["is_draining"]) for one in gateway.json("backend", "list")]
+    assert listed == [("gpu-1", True, True), ("gpu-2", False, False)]
+    assert gateway.json("backend", "show", "gpu-1") == gateway.json("backend", "list")[0]
+    assert "Did you mean gpu-2" in gateway("backend", "drain", "gpu2", status=1)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.gauges import Gauges
 from gateway.flow.readiness import Readiness
 from gateway.ports.metrics import Sample
@@ -21,7 +22,7 @@ class Samples(list):
         self.append(sample)
 
 
-def gauges_of(process, meter):
+def gauges_of(process, meter, byte_budget=None):
     readiness = Readiness(process.pulse, process.current)
     return Gauges(
         meter,
@@ -32,6 +33,7 @@ def gauges_of(process, meter):
         process.pulse,
         process.supervisor,
         process.current,
+        byte_budget or ByteBudget(),
     )
 
 
@@ -42,7 +44,13 @@ async def test_a_sample_tells_of_leading_jobs_backends_and_loops():
         await until(lambda: world.store.slots)
         second = world.asking()
         await until(world.process.held.waiting)
-        sample = gauges_of(world.process, Samples()).sample(late_s=0.25)
+        budget = ByteBudget(1000)
+        held = await budget.take("tenant", 400)
+        beyond = asyncio.get_running_loop().create_task(budget.take("tenant", 200))
+        await until(lambda: budget.waiting)
+        sample = gauges_of(world.process, Samples(), budget).sample(late_s=0.25)
+        held.give_back()
+        await beyond
         world.backends["a"].engine.release("inference")
         await asyncio.gather(first, second)
     loops = dict.fromkeys(("heartbeat", "listener", "dispatcher", "watcher", "ledger"), (True, 0))
@@ -58,6 +66,9 @@ async def test_a_sample_tells_of_leading_jobs_backends_and_loops():
         recovering=frozenset(),
         loops=loops,
         models=len(world.process.current.catalogue.models),
+        budget_bytes=1000,
+        budget_used_bytes=400,
+        budget_waiting=1,
     )
     assert 0 <= sample.store_silent_s <= 1.1
 

@@ -172,3 +172,41 @@ async def test_a_tenants_grants_bound_those_of_its_keys_from_the_next_look(offic
 
     caller = await office.key_store.find_caller(issued.thing.digest)
     assert ("style-1" in caller.grants.loras, "face-1" in caller.grants.loras) == (True, False)
+
+
+async def test_a_backend_drains_until_it_is_resumed_and_each_is_noted_once(manager):
+    await manager.add_backend(ALICE, Backend("gpu-1", "http://h:1"))
+
+    for _ in range(2):
+        await manager.drain(ALICE, "gpu-1")
+        await manager.drain(ALICE, "declared", {"declared"})
+    assert await manager.draining() == {"gpu-1", "declared"}
+    for _ in range(2):
+        await manager.resume(ALICE, "declared", {"declared"})
+
+    assert await manager.draining() == {"gpu-1"}
+    noted = [(entry.who, entry.action, entry.kind, entry.target) for entry in await manager.audit()]
+    assert noted[:-1] == [
+        ("alice", "resume", "backend", "declared"),
+        ("alice", "drain", "backend", "declared"),
+        ("alice", "drain", "backend", "gpu-1"),
+    ]
+
+
+async def test_what_is_no_backend_cannot_drain_and_the_nearest_is_named(manager):
+    await manager.add_backend(ALICE, Backend("gpu-1", "http://h:1"))
+
+    with pytest.raises(UnknownName, match="Did you mean gpu-2"):
+        await manager.drain(ALICE, "gpu2", {"gpu-2"})
+
+    assert await manager.draining() == frozenset()
+
+
+async def test_a_backend_that_was_removed_while_it_drained_takes_work_when_it_is_added_anew(manager):
+    await manager.add_backend(ALICE, Backend("gpu-1", "http://h:1"))
+    await manager.drain(ALICE, "gpu-1")
+
+    await manager.remove_backend(ALICE, "gpu-1")
+    await manager.add_backend(ALICE, Backend("gpu-1", "http://h:1"))
+
+    assert await manager.draining() == frozenset()

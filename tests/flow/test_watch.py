@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -292,3 +293,37 @@ async def test_only_the_process_that_leads_looks():
 )
 async def test_an_answer_is_idle_only_if_it_says_that_nothing_runs(progress, idle):
     assert is_idle(progress) is idle
+
+
+def drain(world, name, *, is_draining=True):
+    world.backends.declared[name] = replace(world.backends.declared[name], is_draining=is_draining)
+
+
+async def test_a_draining_backend_finishes_its_job_and_gets_no_new_one_until_it_is_resumed():
+    async with running({"a": sdnext(RED), "b": sdnext(RED)}) as world:
+        running_there = world.asking(steps=30)
+        await until(lambda: world.store.slots)
+        (name,) = world.store.slots
+        other = {"a": "b", "b": "a"}[name]
+        drain(world, name)
+        await until(lambda: world.store.states[name] == "draining")
+        assert (await running_there).job_id
+        assert len(world.backends[name].received("txt2img")) == 1
+        await asyncio.gather(*(world.asking() for _ in range(3)))
+        assert len(world.backends[name].received("txt2img")) == 1
+        assert len(world.backends[other].received("txt2img")) == 3
+        drain(world, name, is_draining=False)
+        await until(lambda: world.store.states[name] == "up")
+        await asyncio.gather(*(world.asking() for _ in range(2)))
+        assert len(world.backends[name].received("txt2img")) > 1
+
+
+async def test_a_draining_backend_that_is_stopped_is_down_and_drains_on_when_it_is_back():
+    async with running({"a": sdnext(RED), "b": sdnext(RED)}) as world:
+        drain(world, "a")
+        await until(lambda: world.store.states["a"] == "draining")
+        world.backends["a"].is_refusing = True
+        await until(lambda: world.store.states["a"] == "down")
+        world.backends["a"].is_refusing = False
+        await until(lambda: world.store.states["a"] != "down")
+        assert world.store.states["a"] == "draining"

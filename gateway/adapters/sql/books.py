@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -147,3 +147,12 @@ class SqlBooks:
         await self._connection.execute(statement.on_conflict_do_nothing())
         kept = await self._connection.execute(select(meta.c.value).where(meta.c.name == name))
         return str(kept.scalar_one())
+
+    async def claimed(self, prefix: str) -> Mapping[str, str]:
+        """Every value that is kept under a name with this beginning."""
+        statement = select(meta).where(meta.c.name.startswith(prefix, autoescape=True))
+        return {row["name"]: row["value"] for row in (await self._connection.execute(statement)).mappings()}
+
+    async def release(self, name: str) -> bool:
+        """Forget what is kept under `name`; whether there was anything."""
+        return bool((await self._connection.execute(delete(meta).where(meta.c.name == name))).rowcount)

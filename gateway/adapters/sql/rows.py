@@ -26,6 +26,7 @@ from gateway.domain.plans import Caps, Plan
 T = TypeVar("T")
 
 _CAPS = tuple(part.name for part in fields(Caps))
+_BACKEND = tuple(part.name for part in fields(Backend) if part.name != "is_draining")
 _LIMITS = tuple(part.name for part in fields(Plan) if part.name != "caps")
 
 
@@ -85,11 +86,11 @@ def _read_key(row: RowMapping) -> Key:
 
 def _write_backend(kept: KeptBackend) -> dict[str, Any]:
     rest = {"old_options": dict(kept.old_options), "created_at": kept.created_at, "version": kept.version}
-    return {**_flat(kept.backend), **rest}
+    return {**{name: getattr(kept.backend, name) for name in _BACKEND}, **rest}
 
 
 def _read_backend(row: RowMapping) -> KeptBackend:
-    parts = {part.name: row[part.name] for part in fields(Backend)}
+    parts = {name: row[name] for name in _BACKEND}
     return KeptBackend(Backend(**parts), row["old_options"], row["created_at"], row["version"])
 
 

@@ -17,7 +17,16 @@ CONTROL_PREFIX = "/__sim"
 _KEPT = 20_000
 _LONG = 200
 _SHOWN_HEADERS = frozenset(
-    {"accept-encoding", "content-type", "content-length", "user-agent", "authorization", "expect"}
+    {
+        "accept-encoding",
+        "authorization",
+        "content-length",
+        "content-type",
+        "expect",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+    }
 )
 
 

@@ -132,6 +132,23 @@ async def test_of_many_claims_at_once_one_value_is_kept_and_everyone_is_told_it(
     assert len(set(answers)) == 1
 
 
+async def test_claims_are_found_by_how_their_names_begin_and_can_be_released(bookkeeper):
+    async with bookkeeper.writing() as books:
+        for name in ("draining:a%b", "draining:_", "drainingX", "other"):
+            await books.claim(name, f"by {name}")
+    async with bookkeeper.writing() as books:
+        assert await books.claimed("draining:") == {"draining:a%b": "by draining:a%b", "draining:_": "by draining:_"}
+        assert await books.claimed("draining:_") == {"draining:_": "by draining:_"}
+        assert [await books.release(name) for name in ("draining:_", "draining:_", "draining:%")] == [
+            True,
+            False,
+            False,
+        ]
+
+    async with bookkeeper.reading() as books:
+        assert set(await books.claimed("draining:")) == {"draining:a%b"}
+
+
 async def test_learned_speeds_are_kept_and_replaced(bookkeeper):
     slow = Speed("gpu-1", SpeedOf.CHECKPOINT, "aurora", 2.5)
     other = Speed("gpu-1", SpeedOf.UPSCALER, "aurora", 9.0)
