@@ -8,7 +8,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +56,7 @@ from gateway.flow.own_view import OwnOptions
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.flow.reconcile import Reconciler
+from gateway.flow.rescan import Rescanner
 from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
@@ -92,6 +93,7 @@ class Services:
     readiness: Readiness
     byte_budget: ByteBudget
     account: Account
+    rescans: Rescanner
     meter: Meter
 
 
@@ -286,14 +288,14 @@ def _assemble(
         log,
     )
     dispatcher, pulse = Dispatcher(stores.pool), Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
-    watcher = Watcher(
-        lambda: tuple(roster.backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
-    )
+    watcher = Watcher(_declared(roster), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
+    rescans = Rescanner(_declared(roster), stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
     loops: dict[str, Loop] = {
         "heartbeat": pulse.beat_for_ever,
         "listener": pulse.listen_for_ever,
         "dispatcher": dispatcher.run,
         "watcher": watcher.run,
+        "rescans": rescans.run,
         "ledger": Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading).run,
         "roster": roster.run,
         "reloads": lambda: upkeep.reload_for_ever(lambda: roster.backends),
@@ -301,7 +303,11 @@ def _assemble(
     supervisor, account = _supervisor(loops, log), Account(ledger, stores.own, wall_clock)
     readiness = Readiness(pulse, current)
     supervisor.add("gauges", Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current).run)
-    return Services(gateway, current, readiness, byte_budget, account, meter), supervisor
+    return Services(gateway, current, readiness, byte_budget, account, rescans, meter), supervisor
+
+
+def _declared(roster: Roster) -> Callable[[], tuple[Backend, ...]]:
+    return lambda: tuple(roster.backends.values())
 
 
 def _byte_budget(settings: Settings) -> ByteBudget:
