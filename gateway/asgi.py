@@ -76,7 +76,7 @@ def routes(services: Services) -> list[Route]:
         ("GET", "samplers", "img-samplers", listing.samplers),
         *session_routes(services.gateway),
         *list_routes(services.gateway),
-        *synthetic_routes(services.gateway),
+        *synthetic_routes(services.gateway, services.rescans),
         *picture_routes(services.gateway),
     ]
     doubled = [

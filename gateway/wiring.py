@@ -57,6 +57,7 @@ from gateway.flow.own_view import OwnOptions
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.flow.reconcile import Reconciler
+from gateway.flow.rescan import Rescanner
 from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
@@ -94,6 +95,7 @@ class Services:
     readiness: Readiness
     byte_budget: ByteBudget
     account: Account
+    rescans: Rescanner
     meter: Meter
     tracer: Tracer | None = None
 
@@ -239,7 +241,7 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
         stack.push_async_callback(_resign, stores.pool)  # once the loops have ended: they would lead again
         await stack.enter_async_context(_running(supervisor, state))
         with suppress(TimeoutError):  # a pool that is away must not keep a gateway from starting
-            async with asyncio.timeout(FIRST_LOOK_S if roster.backends else 0):
+            async with asyncio.timeout(FIRST_LOOK_S if roster.backends() else 0):
                 await services.current.is_known.wait()
         services.readiness.has_started = True
         yield replace(services, tracer=tracer)
@@ -273,9 +275,7 @@ def _assemble(
     ledger, held, epoch, current = SqlLedger(stores.database), HeldJobs(), Epoch(), CurrentCatalogue()
     way_out = Exit(stores.jobs, held)
     byte_budget, upkeep = _byte_budget(settings), Upkeep(client, stores.pool, stores.jobs, held)
-    forwarder = Forwarder(
-        client, stores.pool, lambda: roster.backends, current, Attendant(client, stores.own), byte_budget
-    )
+    forwarder = Forwarder(client, stores.pool, roster.backends, current, Attendant(client, stores.own), byte_budget)
     gateway = Gateway(
         Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         Entrance(stores.jobs, ledger, held),
@@ -292,20 +292,22 @@ def _assemble(
     )
     dispatcher, pulse = Dispatcher(stores.pool), Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
     watcher = Watcher(roster.listed, client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
+    rescans = Rescanner(roster.listed, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
     loops: dict[str, Loop] = {
         "heartbeat": pulse.beat_for_ever,
         "listener": pulse.listen_for_ever,
         "dispatcher": dispatcher.run,
         "watcher": watcher.run,
+        "rescans": rescans.run,
         "ledger": Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading).run,
         "roster": roster.run,
-        "reloads": lambda: upkeep.reload_for_ever(lambda: roster.backends),
+        "reloads": lambda: upkeep.reload_for_ever(roster.backends),
     }
     supervisor, account = _supervisor(loops, log), Account(ledger, stores.own, wall_clock)
     readiness = Readiness(pulse, current)
     gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget)
     supervisor.add("gauges", gauges.run)
-    return Services(gateway, current, readiness, byte_budget, account, meter), supervisor
+    return Services(gateway, current, readiness, byte_budget, account, rescans, meter), supervisor
 
 
 def _byte_budget(settings: Settings) -> ByteBudget:

@@ -67,6 +67,5 @@ def services_of(world) -> Services:
     process = world.process
     pulse = Pulse(process.jobs, process.jobs, process.held, process.way_out, process.epoch, process.current)
     account = Account(MemoryLedger(), process.own, lambda: 0.0)
-    return Services(
-        process.gateway, process.current, Readiness(pulse, process.current), ByteBudget(), account, Metrics()
-    )
+    readiness = Readiness(pulse, process.current)
+    return Services(process.gateway, process.current, readiness, ByteBudget(), account, process.rescans, Metrics())

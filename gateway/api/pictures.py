@@ -13,6 +13,7 @@ from starlette.responses import Response
 from gateway.api.asking import Asking, as_json, body_of
 from gateway.api.credentials import presented
 from gateway.api.errors import json_response
+from gateway.api.keep_alive import kept_alive
 from gateway.api.sdapi import while_connected
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
@@ -58,7 +59,9 @@ class PictureRoutes:
         """Each picture of the list upscaled by a job of its own, one after the other; all of them, or an error."""
         caller = await self._asking.caller(request)
         body = await body_of(request, caller.plan.caps.body_bytes)
-        bodies = _singles(body, caller)
+        return await kept_alive(request, caller.plan, self._upscaled(request, _singles(body, caller)))
+
+    async def _upscaled(self, request: Request, bodies: list[bytes]) -> Response:
         served = await while_connected(request, self._serve_all(request, bodies))
         done = [msgspec.json.decode(one.body, type=_Upscaled) for one in served]
         told = tuple(dict.fromkeys(line for one in served for line in one.adjustments))

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.api.credentials import caller_of, presented
 from gateway.api.errors import CallerLeft, json_response
+from gateway.api.keep_alive import kept_alive
 from gateway.api.rates import rate_headers
 from gateway.domain.errors import BodyTooLarge
 from gateway.domain.jobs import Operation
@@ -42,22 +43,29 @@ class GenerationRoutes:
                 body = await read_body(request, most_bytes)
                 request.state.body_s = _now() - began
                 held.correct(len(body))
-                credential, origin = presented(request)
-                state = request.scope["state"]
-                call = Call(operation, body, credential, state["request_id"], origin, state.get("trace", UNTRACED))
-                served = await while_connected(request, self._gateway.serve(call))
-                timing = served.timing
-                request.state.waited_s = timing.queue_s + timing.swap_s + timing.generation_s  # the rest is our own
-                answer = answer_of(served, spent(request))
             except BaseException:
                 held.give_back()
                 raise
-            held.correct(len(answer.body))  # the body goes with this frame
-            return Holding(answer, held)
+            credential, origin = presented(request)
+            state = request.scope["state"]
+            call = Call(operation, body, credential, state["request_id"], origin, state.get("trace", UNTRACED))
+            return await kept_alive(request, caller.plan, self._answer(request, call, held))
 
         # Read by the description of the interface.
         handle.operation = operation  # type: ignore[attr-defined]
         return handle
+
+    async def _answer(self, request: Request, call: Call, held: Held) -> Response:
+        try:
+            served = await while_connected(request, self._gateway.serve(call))
+            timing = served.timing
+            request.state.waited_s = timing.queue_s + timing.swap_s + timing.generation_s  # the rest is our own
+            answer = answer_of(served, spent(request))
+        except BaseException:
+            held.give_back()
+            raise
+        held.correct(len(answer.body))  # the request's body goes with this frame and the handler's
+        return Holding(answer, held)
 
 
 def spent(request: Request) -> dict[str, float]:

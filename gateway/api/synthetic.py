@@ -6,6 +6,7 @@ No answer has a secret, a path or a fact of one backend in it. Those that need n
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.asking import Asking, as_json, body_of
+from gateway.domain.errors import StoreUnavailable
 from gateway.flow.own_view import shown_model
+from gateway.flow.rescan import Rescanner
 from gateway.flow.serve import Gateway
 
 GIB = 2**30
@@ -36,24 +39,20 @@ MEMORY = {
 FLAGS = {"api": True, "api_only": False, "listen": True, "port": None, "docs": True, "share": False, "medvram": False}
 PLATFORM = {"arch": "", "cpu": "", "system": "", "release": "", "python": ""}
 
-NO_EFFECT = (
-    "reload-checkpoint",
-    "unload-checkpoint",
-    "refresh-checkpoints",
-    "refresh-loras",
-    "refresh-vae",
-    "refresh-embeddings",
-    "refresh-unets",
-)
-"""Clients wrap their jobs in the first two; the lists are read anew by the pool itself, not at a tenant's wish."""
+NO_EFFECT = ("reload-checkpoint", "unload-checkpoint")
+"""Clients wrap their jobs in these; what is loaded where is the pool's affair."""
+
+REFRESHES = ("refresh-checkpoints", "refresh-loras", "refresh-vae", "refresh-embeddings", "refresh-unets")
+"""Each asks for a rescan of the whole pool; all of them together get one a minute."""
 
 
 class SyntheticRoutes:
     """Handlers that answer without a backend."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, rescans: Rescanner) -> None:
         self._asking = Asking(gateway)
         self._gateway = gateway
+        self._rescans = rescans
         self._options = gateway.options
 
     def constant(self, value: object) -> Any:  # noqa: ANN401 - a handler
@@ -66,9 +65,17 @@ class SyntheticRoutes:
         return handle
 
     async def no_effect(self, request: Request) -> Response:
-        """200 with an empty object: which model is loaded where, and what is rescanned when, is the pool's affair."""
+        """200 with an empty object: which model is loaded where is the pool's affair."""
         await self._asking.caller(request)
         await body_of(request)
+        return as_json({})
+
+    async def refresh(self, request: Request) -> Response:
+        """200 with an empty object at once; the pool's servers look for new files within a minute."""
+        await self._asking.caller(request)
+        await body_of(request)
+        with suppress(StoreUnavailable):  # clients call this as they start: the lists are there without a store, too
+            await self._rescans.ask()
         return as_json({})
 
     async def checkpoint(self, request: Request) -> Response:
@@ -90,9 +97,9 @@ class SyntheticRoutes:
         return as_json({"ok": True})
 
 
-def synthetic_routes(gateway: Gateway) -> list[tuple[str, str, str, Any]]:
+def synthetic_routes(gateway: Gateway, rescans: Rescanner) -> list[tuple[str, str, str, Any]]:
     """(method, name below /sdapi/v1, further name below /v1, handler)."""
-    own = SyntheticRoutes(gateway)
+    own = SyntheticRoutes(gateway, rescans)
     table: list[tuple[str, str, str, Any]] = [
         ("GET", "cmd-flags", "", own.constant(FLAGS)),
         ("GET", "memory", "", own.constant(MEMORY)),
@@ -101,6 +108,7 @@ def synthetic_routes(gateway: Gateway) -> list[tuple[str, str, str, Any]]:
         ("GET", "checkpoint", "", own.checkpoint),
         ("POST", "checkpoint", "", own.set_checkpoint),
     ]
+    table += [("POST", name, "", own.refresh) for name in REFRESHES]
     return table + [("POST", name, "", own.no_effect) for name in NO_EFFECT]
 
 

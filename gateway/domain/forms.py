@@ -150,7 +150,7 @@ _SECRET_FIELDS = frozenset({"digest", "old_digest", "password"})
 _KEPT_ELSEWHERE = frozenset({"is_draining"})
 _NAME = re.compile(r"[\w][\w .@+-]{0,63}")
 _MOST = 10**9  # above any limit that makes sense, below what a column holds
-_MAY_BE_ZERO = frozenset({"max_queued", "max_wait_s"})
+_MAY_BE_ZERO = frozenset({"max_queued", "max_wait_s", "keep_alive_s"})
 
 
 def described(thing: Managed) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Plan:
     """Limits and weight of a tenant. A quota of None is no quota; days and months are UTC.
 
     `max_queued` = 0 refuses at once what cannot start; `weight` is the tenant's share against others (1.0 is normal).
+    `keep_alive_s`: a call of which nothing is known after that time is answered with blanks until it is; 0: never.
     """
 
     name: str = "standard"
@@ -31,6 +32,7 @@ class Plan:
     max_concurrency: int = 2
     max_queued: int = 16
     max_wait_s: float = 90.0
+    keep_alive_s: float = 0.0
     weight: float = 1.0
     images_per_day: int | None = None
     images_per_month: int | None = None

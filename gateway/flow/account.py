@@ -63,6 +63,7 @@ def limits_of(caller: Caller) -> dict[str, Any]:
         "max_concurrency": plan.max_concurrency,
         "max_queued": plan.max_queued,
         "max_wait_s": plan.max_wait_s,
+        "keep_alive_s": plan.keep_alive_s,
         "body_bytes": caps.body_bytes,
         "generated_pixels": caps.generated_pixels,
         "upscaled_pixels": caps.upscaled_pixels,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -44,15 +44,24 @@ LISTS: dict[str, tuple[str, ...] | None] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Rescan:
+    """A backend looked for files anew: no later than `at` by the store's clock, and what wish that fulfilled."""
+
+    wish: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedInventory:
     """One backend's lists as they stand in the store. `departed`: entries of `sd-models` with when they were
-    last seen.
+    last seen; `rescan`: the last one before the lists were read.
     """
 
     lists: dict[str, Any]
     lora_is_safe: bool = False
     read_at: float = 0.0
     departed: list[tuple[dict[str, Any], float]] = field(default_factory=list)
+    rescan: Rescan = Rescan()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> PublishedInventory:
@@ -88,7 +97,7 @@ class PublishedInventory:
         now_here = {entry.get("title") for entry in self.lists.get("sd-models", ())}
         lost = [(entry, self.read_at) for entry in before.lists.get("sd-models", ()) if entry.get("title") in gone]
         still_lost = [(entry, seen) for entry, seen in before.departed if entry.get("title") not in now_here]
-        return PublishedInventory(self.lists, self.lora_is_safe, self.read_at, still_lost + lost)
+        return replace(self, departed=still_lost + lost)
 
 
 def cut_down(route: str, answer: object) -> Any:  # noqa: ANN401 - JSON of a backend
@@ -140,6 +149,10 @@ class CurrentCatalogue:
 
     def _was_read_before(self, name: str, read_at: float) -> bool:
         return name in self.published and self.published[name].read_at != read_at
+
+    def rescan_of(self, backend: str) -> Rescan:
+        """The last rescan before the backend's lists were read."""
+        return self.published[backend].rescan if backend in self.published else Rescan()
 
     def title_of(self, model: str, backend: str) -> str:
         """What the backend calls the catalogue's model, "" if it has it no more."""

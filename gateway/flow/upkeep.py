@@ -19,6 +19,7 @@ from gateway.domain.errors import AttemptFailed
 from gateway.domain.jobs import Outcome
 from gateway.flow.held import HeldJobs
 from gateway.flow.ids import new_id
+from gateway.flow.snapshot import Rescan
 from gateway.ports import BackendClient, JobStore, Leaving, PoolStore
 
 # Pictures as PNG with their metadata; no 60 generations a minute for the whole gateway; no LoRA residue in the shared
@@ -29,7 +30,10 @@ MANAGED_OPTIONS: dict[str, Any] = {
     "lora_fuse_native": False,
     "sd_checkpoint_autodownload": False,
 }
+# What each looks for anew: checkpoints, LoRAs, VAEs. A server that lacks one answers 404, and that is all.
+RESCANS = ("refresh-checkpoints", "refresh-loras", "refresh-vae")
 OPTIONS_TIMEOUT_S = 60.0
+RESCAN_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 10.0
 SLOT_TRIES = 300
 MOST_RELOADS = 100
@@ -37,13 +41,18 @@ OK = 200
 
 
 class Upkeep:
-    """Brings a backend into the state the gateway relies on."""
+    """Brings a backend into the state the gateway relies on.
+
+    `rescanned` has the rescans made here since this process leads; while a backend is in `rescanning` its lists lie.
+    """
 
     def __init__(self, client: BackendClient, pool: PoolStore, jobs: JobStore, held: HeldJobs) -> None:
         self._client = client
         self._pool = pool
         self._jobs = jobs
         self._held = held
+        self.rescanned: dict[str, Rescan] = {}
+        self.rescanning: set[str] = set()
         self._reloads: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MOST_RELOADS)
 
     async def wrong_options(self, backend: Backend) -> dict[str, Any]:
@@ -69,6 +78,19 @@ class Upkeep:
                 return False
             await self._client.post(backend, "/sdapi/v1/options", msgspec.json.encode(wrong), OPTIONS_TIMEOUT_S)
             return not await self.wrong_options(backend)
+
+    async def rescan(self, backend: Backend, rescan: Rescan) -> None:
+        """Have it look for files anew, unless a job holds the slot. Raises AttemptFailed and StoreUnavailable."""
+        async with self._slot(backend) as is_held:
+            if not is_held:
+                return
+            self.rescanning.add(backend.name)
+            try:
+                for name in RESCANS:
+                    await self._client.post(backend, f"/sdapi/v1/{name}", b"", RESCAN_TIMEOUT_S)
+                self.rescanned[backend.name] = rescan
+            finally:
+                self.rescanning.discard(backend.name)
 
     def ask_reload(self, backend: str, title: str) -> None:
         """Have this checkpoint loaded anew there as soon as the slot is free; too many at once are let go."""

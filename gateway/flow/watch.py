@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.domain.backends import Backend, BackendState
 from gateway.domain.errors import AttemptFailed, BackendUnreachable, StoreUnavailable
 from gateway.flow.ids import new_id
-from gateway.flow.snapshot import LISTS, CurrentCatalogue, PublishedInventory, cut_down
+from gateway.flow.snapshot import LISTS, CurrentCatalogue, PublishedInventory, Rescan, cut_down
 from gateway.flow.upkeep import OK, Upkeep, decoded
 from gateway.ports import BackendClient, PoolChanges, PoolNews, PoolStore, SlotView
 
@@ -34,6 +34,7 @@ class Watched:
     failures: int = 0
     is_managed: bool = False
     read_at: float = 0.0
+    rescan: Rescan = field(default_factory=Rescan)
     quiet_answers: int = 0
     set_aside_at: float = 0.0
     calmed: str = ""
@@ -128,9 +129,12 @@ class Watcher:
         # Also when a job found it dead meanwhile: it may have been started anew between two looks.
         # What no state is known of has no lists either: it is new, or the store lost them.
         was_gone = bool({BackendState.DOWN, None} & {watched.state, seen.states.get(backend.name)})
-        if was_gone or seen.at - watched.read_at > READ_LISTS_EVERY_S:
-            found.inventories[backend.name] = (await self._read_lists(backend, seen.at)).to_bytes()
-            watched.read_at = seen.at
+        rescan = self._upkeep.rescanned.get(backend.name) or self._current.rescan_of(backend.name)
+        is_due = seen.at - watched.read_at > READ_LISTS_EVERY_S or watched.rescan != rescan
+        if was_gone or (is_due and backend.name not in self._upkeep.rescanning):
+            lists = await self._read_lists(backend, seen.at)
+            found.inventories[backend.name] = replace(lists, rescan=rescan).to_bytes()
+            watched.read_at, watched.rescan = seen.at, rescan
             watched.is_managed = False
         if not watched.is_managed and backend.is_managed:
             watched.is_managed = await self._upkeep.set_options(backend)

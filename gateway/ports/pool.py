@@ -76,6 +76,12 @@ class PoolStore(Protocol):
     async def inventories(self) -> Mapping[str, bytes]:
         """The last published inventory of each backend, as JSON."""
 
+    async def wish_rescan(self, wish: str) -> None:
+        """Leave a wish for a rescan of the pool, in place of any earlier one; it is kept for an hour."""
+
+    async def rescan_wish(self) -> str:
+        """The last wish for a rescan, "" for none."""
+
     async def wait_for_work(self, timeout_s: float) -> None:
         """Return when the dispatcher has something to do, or when the time is up."""
 

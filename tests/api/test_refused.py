@@ -36,7 +36,9 @@ async def served():
     process = Process("one", LoopStore(), SimulatedBackends({}), Keys(), MemoryLedger())
     account = Account(MemoryLedger(), process.own, lambda: 0.0)
     readiness = Readiness(process.pulse, process.current)
-    table = routes(Services(process.gateway, process.current, readiness, ByteBudget(), account, Metrics()))
+    table = routes(
+        Services(process.gateway, process.current, readiness, ByteBudget(), account, process.rescans, Metrics())
+    )
     return {operation for operation in OPERATIONS if any(takes(route, operation) for route in table)}
 
 

@@ -5,15 +5,45 @@ from __future__ import annotations
 import asyncio
 import json
 
-from gateway.api.synthetic import NO_EFFECT
-from tests.clients.support import address, small_pool
+from gateway.api.synthetic import NO_EFFECT, REFRESHES
+from tests.clients.support import FAST, address, small_pool
+from tests.support.pools import SMALL
+from tests.support.processes import wait_until
 
 
 def test_a_server_is_described_without_a_secret_and_asked_for_changes_in_vain(pool):
     small_pool(pool)
     asyncio.run(_described(pool))
     assert pool.sims["one"].received("/sdapi/v1/reload-checkpoint") == []
-    assert pool.sims["one"].received("/sdapi/v1/refresh-checkpoints") == []
+
+
+def test_fifty_refreshes_of_five_tenants_are_answered_at_once_and_are_one_rescan_of_each_backend(pool):
+    sims = [pool.add_sim(name, "red,blue", new_model="green", **FAST) for name in ("one", "two")]
+    pool.start(workers=2)
+    keys = [f"sk-refresher-{number}-0123456789abcdef" for number in range(5)]
+    for number, key in enumerate(keys):
+        pool.add_key(key, f"tenant-{number}")
+    asyncio.run(_refreshed(pool, keys))
+    wait_until(lambda: "green" in pool.get("/sdapi/v1/sd-models").text, "the new model is listed")
+    for sim in sims:
+        wait_until(lambda sim=sim: sim.received("/sdapi/v1/refresh-vae"), f"{sim.name} is rescanned")
+    asyncio.run(_refreshed(pool, keys))
+    assert [len(sim.received("/sdapi/v1/refresh-checkpoints")) for sim in sims] == [1, 1]
+    green = {**SMALL, "sd_model_checkpoint": "green"}
+    wait_until(lambda: pool.post(green).status_code == 200, "each process knows the new model")
+
+
+async def _refreshed(pool, keys):
+    """Five kinds of refresh by each of five keys, all at once."""
+    async with pool.client() as client:
+        answers = await asyncio.gather(
+            *(
+                client.post(f"/sdapi/v1/{name}", headers={"Authorization": f"Bearer {key}"})
+                for key in keys
+                for name in REFRESHES
+            )
+        )
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {})] * 25
 
 
 async def _described(pool):

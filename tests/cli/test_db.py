@@ -5,8 +5,8 @@ import sqlite3
 
 def test_a_database_is_checked_upgraded_and_checked_again(gateway):
     assert "Run gateway db upgrade." in gateway("db", "check", status=1)
-    assert gateway.json("db", "upgrade") == {"current": "", "newest": "0001", "is_newest": False}
-    assert gateway.json("db", "check") == {"current": "0001", "newest": "0001", "is_newest": True}
+    assert gateway.json("db", "upgrade") == {"current": "", "newest": "0002", "is_newest": False}
+    assert gateway.json("db", "check") == {"current": "0002", "newest": "0002", "is_newest": True}
     assert "newest schema already" in gateway("db", "upgrade")
 
 

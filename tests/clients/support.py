@@ -14,7 +14,6 @@ FAST = {"seconds_per_megapixel_step": "0.01", "swap_seconds": "0.05"}
 SECOND = "sk-second-0123456789abcdefghij"
 GENEROUS = {"requests_per_minute": 1_000_000, "burst": 1_000_000, "max_queued": 200, "max_concurrency": 8}
 HELD_PHASE = "/__sim/hold?phase=inference"
-RELEASE = "/__sim/release?phase=inference"
 
 
 def small_pool(pool: Any, **settings: str) -> Any:

@@ -343,3 +343,14 @@ async def test_what_the_scheduler_remembers_is_there_for_the_next_leader(world: 
     await world.process("p").pool.remember(b'{"accounts":{}}')
     await world.process("p").pool.remember(b'{"accounts":{"t":1}}')
     assert await world.process("q").pool.memory() == b'{"accounts":{"t":1}}'
+
+
+# --- rescans
+
+
+async def test_the_last_wish_for_a_rescan_is_what_any_process_reads(world: World):
+    one, other = world.process("p").pool, world.process("q").pool
+    assert await one.rescan_wish() == ""
+    await other.wish_rescan("first")
+    await one.wish_rescan("second")
+    assert (await one.rescan_wish(), await other.rescan_wish()) == ("second", "second")

@@ -31,10 +31,10 @@ async def test_backends_added_while_it_runs_stand_beside_declared_ones():
     kept = Kept()
     roster = Roster({"gpu-1": DECLARED}, kept)
     await roster.read()
-    assert roster.backends == {"gpu-1": DECLARED}
+    assert roster.backends() == {"gpu-1": DECLARED}
     kept.backends = (ADDED,)
     await roster.read()
-    assert roster.backends == {"gpu-1": DECLARED, "gpu-2": ADDED}
+    assert roster.backends() == {"gpu-1": DECLARED, "gpu-2": ADDED}
     assert set(roster.listed()) == {DECLARED, ADDED}
 
 
@@ -44,13 +44,13 @@ async def test_a_backend_that_was_removed_is_gone_at_the_next_reading():
     await roster.read()
     kept.backends = ()
     await roster.read()
-    assert roster.backends == {}
+    assert roster.backends() == {}
 
 
 async def test_what_the_configuration_declares_counts_before_what_was_added_under_its_name():
     roster = Roster({"gpu-1": DECLARED}, Kept(Backend("gpu-1", "http://elsewhere:7860")))
     await roster.read()
-    assert roster.backends == {"gpu-1": DECLARED}
+    assert roster.backends() == {"gpu-1": DECLARED}
 
 
 async def test_what_drains_is_marked_whether_it_was_declared_or_added_and_a_stranger_is_not():
@@ -58,10 +58,10 @@ async def test_what_drains_is_marked_whether_it_was_declared_or_added_and_a_stra
     roster = Roster({"gpu-1": DECLARED}, kept)
     kept.names_draining = frozenset({"gpu-1", "gpu-2", "gone"})
     await roster.read()
-    assert roster.backends == {
+    assert roster.backends() == {
         "gpu-1": replace(DECLARED, is_draining=True),
         "gpu-2": replace(ADDED, is_draining=True),
     }
     kept.names_draining = frozenset()
     await roster.read()
-    assert roster.backends == {"gpu-1": DECLARED, "gpu-2": ADDED}
+    assert roster.backends() == {"gpu-1": DECLARED, "gpu-2": ADDED}

@@ -33,6 +33,7 @@ from gateway.flow.leave import Exit
 from gateway.flow.own_jobs import OwnWork
 from gateway.flow.own_view import OwnOptions
 from gateway.flow.pulse import Pulse
+from gateway.flow.rescan import Rescanner
 from gateway.flow.serve import Call, Gateway, Served
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.flow.supervise import Supervisor
@@ -126,6 +127,12 @@ class DistantJobs(MemoryJobs):
 
     async def inventories(self):
         return await self._wire("inventories", None, super().inventories)
+
+    async def wish_rescan(self, wish):
+        return await self._wire("wish_rescan", wish, lambda: super(DistantJobs, self).wish_rescan(wish))
+
+    async def rescan_wish(self):
+        return await self._wire("rescan_wish", None, super().rescan_wish)
 
     async def next_message(self, timeout_s):
         if self.is_away:
@@ -274,14 +281,9 @@ class Process:
         self.pulse = Pulse(self.jobs, self.jobs, self.held, self.way_out, self.epoch, self.current)
         self.dispatcher = Dispatcher(self.jobs)
         self.upkeep = Upkeep(backends, self.jobs, self.jobs, self.held)
-        self.watcher = Watcher(
-            lambda: tuple(backends.declared.values()),
-            backends,
-            self.jobs,
-            self.upkeep,
-            self.current,
-            pool_seen=lambda: self.dispatcher.pool,
-        )
+        seen, declared = lambda: self.dispatcher.pool, lambda: tuple(backends.declared.values())
+        self.rescans = Rescanner(declared, self.jobs, self.upkeep, self.current, pool_seen=seen)
+        self.watcher = Watcher(declared, backends, self.jobs, self.upkeep, self.current, pool_seen=seen)
         self.bookkeeper = Bookkeeper(self.jobs, ledger, lambda: self.dispatcher.is_leading)
         self.failures: list[tuple[str, BaseException]] = []
         self.supervisor = Supervisor(lambda loop, error: self.failures.append((loop, error)))
@@ -289,6 +291,7 @@ class Process:
         self.supervisor.add("listener", self.pulse.listen_for_ever)
         self.supervisor.add("dispatcher", self.dispatcher.run)
         self.supervisor.add("watcher", self.watcher.run)
+        self.supervisor.add("rescans", self.rescans.run)
         self.supervisor.add("ledger", self.bookkeeper.run)
 
     async def ask(self, key: str | None = KEY, operation: Operation = Operation.TXT2IMG, **fields: Any) -> Served:

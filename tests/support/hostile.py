@@ -1,10 +1,24 @@
-"""Bodies that no well-meaning client sends, and many that careless ones do: every field with every kind of value."""
+"""Calls that no well-meaning client makes, and many that careless ones do: every field with every kind of value.
+
+And the judge of what a backend may hear: the policy table, read here anew, apart from the code that applies it.
+"""
 
 from __future__ import annotations
 
 import json
 import random
+import struct
+from base64 import b64encode
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
+from zlib import compress, crc32
+
+from gateway.domain.jobs import Operation
+from gateway.domain.parameters.generation_rows import GENERATION, PROMPTS
+from gateway.domain.parameters.table import Does
+from gateway.domain.parameters.upscale_rows import UPSCALE
+from gateway.flow.upkeep import MANAGED_OPTIONS
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 # A PNG that says it is 20000x20000 and is nothing more than its head.
@@ -81,3 +95,133 @@ def _value(dice: random.Random, name: str, depth: int) -> Any:
     if name == "override_settings" and dice.random() < 0.7:
         return {**OPTIONS, "sd_model_checkpoint": dice.choice(MODEL_NAMES)}
     return dice.choice(kinds)
+
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+QUERIES = (
+    "skip_current_image", "id_task", "force_task_id", "operation", "sd_model_checkpoint", "force", "dtype", "file",
+    "filename", "lock", "q", "lines", "clear", "",
+)  # fmt: skip
+TYPES = ("application/json", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "")
+ACCEPTED = ("gzip", "br", "identity;q=0", "*", "")
+SESSION = (None, 2, 0, -1, 10**30, "2", [], {}, True, "/etc/passwd", "x" * 5000, "\ud83d")
+
+
+@dataclass(frozen=True, slots=True)
+class HostileCall:
+    """One request. `target` is path and query, quoted as they go over the wire."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def hostile_call(dice: random.Random, served: tuple[str, str], key: str) -> HostileCall:
+    """A call of this route (method and path), mostly as it is served and with some of everything wrong."""
+    method, path = served
+    if dice.random() < 0.1:
+        method = dice.choice(METHODS)
+    mangled = (
+        path,
+        path,
+        f"/{path}",
+        f"{path}/",
+        path.upper(),
+        f"/k/{key}{path}",
+        f"{path}/%2e%2e/options",
+        f"{path}%00",
+    )
+    if dice.random() < 0.2:
+        path = dice.choice(mangled)
+    query = ""
+    if dice.random() < 0.4:
+        values = [str(value) for value in (*TEXTS, *MODEL_NAMES, *URLS, *NUMBERS, *Operation)]
+        pairs = ((dice.choice(QUERIES), dice.choice(values)) for _ in range(dice.randint(1, 3)))
+        query = "?" + "&".join(f"{name}={quote(value, errors='surrogatepass')}" for name, value in pairs)
+    headers = {"Content-Type": dice.choice(TYPES), "Accept-Encoding": dice.choice(ACCEPTED)}
+    if dice.random() < 0.1:
+        headers |= {"Origin": "https://elsewhere.example", "X-Request-Id": "\t" * 3, "Range": "bytes=0-1"}
+    return HostileCall(method, path + query, headers, _posted(dice))
+
+
+def _posted(dice: random.Random) -> bytes:
+    """A body of a generation, or what looks like one for the routes of a session or of pictures."""
+    chance = dice.random()
+    if chance < 0.55:
+        return hostile_body(dice)
+    if chance < 0.7:
+        options = {**dict.fromkeys(OPTIONS, "/x"), "sd_model_checkpoint": dice.choice(MODEL_NAMES), "forge_preset": "x"}
+        names = dice.sample([*options, *FIELDS, "sd_vae", "CLIP_stop_at_last_layers"], dice.randint(0, 6))
+        return json.dumps({name: options.get(name, dice.choice(SESSION)) for name in names}).encode()
+    if chance < 0.8:
+        names = ("id_task", "force_task_id", "id_live_preview", "live_preview")
+        return json.dumps({name: dice.choice(SESSION) for name in names}).encode()
+    if chance < 0.9:
+        picture = b64encode(hostile_picture(dice)).decode()
+        return json.dumps({"image": dice.choice(("", "data:image/png;base64,")) + picture}).encode()
+    entry = dice.choice(({"data": PIXEL}, {"data": BOMB}, {"data": dice.choice(SESSION)}, {}, None, PIXEL))
+    listed = dice.choice(([entry], [entry, {"data": PIXEL, "name": "x"}], entry))
+    return json.dumps({"imageList": listed, "upscaler_1": dice.choice(NAMES), "upscaling_resize": 2}).encode()
+
+
+def hostile_picture(dice: random.Random) -> bytes:
+    """What begins as a picture does and then has words in it that are broken in some way."""
+    noise = dice.randbytes(dice.randint(0, 300))
+    words = dice.choice((b"parameters\0", b"parameters\0\0", b"", b"\0" * 9, b"x" * 200)) + dice.choice(
+        (noise, compress(noise), compress(b"a" * 3_000_000), "Größe 1x1, Steps: 9".encode("utf-16"))
+    )
+    if dice.random() < 0.6:
+        size = struct.pack(">IIBBBBB", dice.choice((1, 0, 2**31)), 1, dice.choice((8, 3)), dice.choice((2, 9)), 0, 0, 0)
+        chunks = [_chunk(b"IHDR", size), _chunk(dice.choice((b"tEXt", b"zTXt", b"iTXt", b"eXIf")), words)]
+        whole = b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _chunk(b"IDAT", noise) + _chunk(b"IEND", b"")
+    elif dice.random() < 0.5:
+        exif = b"Exif\0\0" + dice.choice((b"MM\0*\0\0\0\x08", b"II*\0\x08\0\0\0", b"")) + words[:60_000]
+        whole = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + b"\xff\xd9"
+    else:
+        whole = b"RIFF" + struct.pack("<I", len(noise) + 12) + b"WEBPVP8X" + noise
+    return whole[: dice.choice((len(whole), len(whole), dice.randint(1, len(whole))))]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+
+ALWAYS = {"send_images", "save_images", "override_settings_restore_afterwards", "show_extras_results"}
+WORK = frozenset(f"/sdapi/v1/{operation}" for operation in Operation)
+UPKEEP = frozenset({"/sdapi/v1/interrupt", "/sdapi/v1/skip", "/sdapi/v1/options", "/sdapi/v1/checkpoint"})
+"""What the gateway itself sends besides: the end of a job of this caller, managed options, a broken checkpoint anew."""
+
+
+def problems_of(entry: dict[str, Any]) -> list[str]:
+    """What is wrong with what a backend received, in words; nothing for a request that may pass."""
+    if entry["path"] in WORK:
+        return _problems_of_work(entry)
+    if entry["method"] == "GET":
+        return [f"read {entry['path']}?{entry['query']}"] if entry["query"] not in QUIET_QUERIES else []
+    if entry["path"] not in UPKEEP:
+        return [f"{entry['method']} {entry['path']}"]
+    is_options = entry["path"].endswith("options")
+    if (entry["body"] or {}) != ({} if not is_options else {k: MANAGED_OPTIONS.get(k) for k in entry["body"]}):
+        return [f"{entry['path']} with {entry['body']!r}"]
+    return []
+
+
+QUIET_QUERIES = ("", "skip_current_image=true", "skip_current_image=false")
+
+
+def _problems_of_work(entry: dict[str, Any]) -> list[str]:
+    body, is_upscale = entry["body"], entry["path"].endswith(Operation.UPSCALE)
+    wrong = set(body) - _allowed(UPSCALE if is_upscale else GENERATION)
+    text = json.dumps({name: value for name, value in body.items() if name not in PROMPTS})  # prompts are free text
+    problems = [f"field {name}" for name in wrong]
+    problems += [word for word in ("://", "/etc/passwd", "upload:", "outdir", "secrets.json") if word in text]
+    if not is_upscale and body.get("sd_model_checkpoint") not in ("red", "blue"):
+        problems.append(f"model {body.get('sd_model_checkpoint')!r}")
+    if body.get("save_images") or set(body.get("override_settings") or {}) - {"sd_vae"}:
+        problems.append("saving or settings")
+    return problems
+
+
+def _allowed(table: Any) -> set[str]:
+    return {name for name, row in table.items() if row.does is not Does.DROP} | ALWAYS

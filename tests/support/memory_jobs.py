@@ -403,6 +403,14 @@ class MemoryJobs:
         """The last published inventory of each backend."""
         return dict(self._store.catalogue)
 
+    async def wish_rescan(self, wish: str) -> None:
+        """Leave a wish for a rescan of the pool."""
+        self._store.rescan_wish = wish
+
+    async def rescan_wish(self) -> str:
+        """The last wish for a rescan."""
+        return self._store.rescan_wish
+
     async def wait_for_work(self, timeout_s: float) -> None:
         """Return when the dispatcher has something to do, or when the time is up."""
         mailbox = self._store.mailboxes[self._process]

@@ -106,6 +106,7 @@ class MemoryStore:
         self.states: dict[str, str] = {}
         self.catalogue: dict[str, bytes] = {}
         self.catalogue_version = 0
+        self.rescan_wish = ""
         self.arrivals: dict[str, int] = {}
         self.used: dict[QuotaKey, int] = {}
         self.asked: set[tuple[QuotaKey, str]] = set()

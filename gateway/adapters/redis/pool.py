@@ -18,6 +18,7 @@ from gateway.domain.queue import JobLine
 from gateway.ports import PoolChanges, PoolNews, SlotView, WaitingJob
 
 MEMORY_MS = 30 * 86_400_000
+WISH_MS = 3_600_000
 _STATES = MappingProxyType({"w": "waiting", "r": "running", "c": "closed"})
 
 
@@ -74,6 +75,14 @@ class RedisPool:
         raw = await self._connection.command("HGETALL", self._connection.key("catalogue"))
         items = raw.items() if isinstance(raw, dict) else zip(raw[0::2], raw[1::2], strict=True)
         return {name.decode(): inventory for name, inventory in items}
+
+    async def wish_rescan(self, wish: str) -> None:
+        """Leave a wish for a rescan of the pool, in place of any earlier one; it is kept for an hour."""
+        await self._connection.command("SET", self._connection.key("rescan"), wish, "PX", WISH_MS)
+
+    async def rescan_wish(self) -> str:
+        """The last wish for a rescan, "" for none."""
+        return bytes(await self._connection.command("GET", self._connection.key("rescan")) or b"").decode()
 
     async def wait_for_work(self, timeout_s: float) -> None:
         """Return when the dispatcher has something to do, or when the time is up."""

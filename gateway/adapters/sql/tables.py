@@ -38,6 +38,7 @@ plans = Table(
     Column("max_concurrency", Integer, nullable=False),
     Column("max_queued", Integer, nullable=False),
     Column("max_wait_s", Double, nullable=False),
+    Column("keep_alive_s", Double, nullable=False, server_default="0"),
     Column("weight", Double, nullable=False),
     Column("images_per_day", BigInteger),
     Column("images_per_month", BigInteger),

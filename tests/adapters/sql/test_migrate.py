@@ -19,9 +19,9 @@ from gateway.domain.plans import Plan
 
 
 async def test_an_empty_database_is_brought_to_the_newest_schema_and_the_second_time_nothing_is_done(empty_url):
-    assert await check(empty_url) == Schema(current="", newest="0001")
-    assert await migrate(empty_url) == Schema(current="", newest="0001")
-    assert await migrate(empty_url) == Schema(current="0001", newest="0001")
+    assert await check(empty_url) == Schema(current="", newest="0002")
+    assert await migrate(empty_url) == Schema(current="", newest="0002")
+    assert await migrate(empty_url) == Schema(current="0002", newest="0002")
     assert (await check(empty_url)).is_newest
 
 
@@ -38,6 +38,18 @@ async def test_the_standard_plan_of_a_new_database_is_the_plan_that_the_domain_c
     async with bookkeeper.reading() as books:
         [kept] = await books.all(KeptPlan)
 
+    assert asdict(kept.plan) == asdict(Plan())
+
+
+async def test_plans_of_an_older_database_keep_no_call_alive(url, database, bookkeeper):
+    async with database.writing() as connection:
+        await connection.execute(text("ALTER TABLE plans DROP COLUMN keep_alive_s"))
+        await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+    assert await migrate(url) == Schema(current="0001", newest="0002")
+
+    async with bookkeeper.reading() as books:
+        [kept] = await books.all(KeptPlan)
     assert asdict(kept.plan) == asdict(Plan())
 
 

@@ -104,7 +104,7 @@ async def test_an_empty_database_is_migrated_once_by_several_processes_that_star
 async def test_of_migrations_at_once_only_one_finds_an_empty_database(empty_url):
     before = await asyncio.gather(*(migrate(empty_url) for _ in range(4)))
 
-    assert sorted(schema.current for schema in before) == ["", "0001", "0001", "0001"]
+    assert sorted(schema.current for schema in before) == ["", "0002", "0002", "0002"]
 
 
 async def test_a_change_that_raises_leaves_nothing_behind(bookkeeper):

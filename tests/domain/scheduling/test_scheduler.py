@@ -1,3 +1,4 @@
+import itertools
 import json
 from dataclasses import replace
 
@@ -6,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.scheduling import DEFAULT_AGE_BOUND_S, Ending, Grant, Policy, Rule, Running, Scheduler
-from gateway.domain.scheduling.waiting import WaitingRoom
 from tests.domain.scheduling.builders import SWAP_S, Play, a_backend, a_job, a_scheduler
 
 
@@ -246,13 +246,12 @@ def test_equal_jobs_go_in_order_of_age_also_while_it_is_learned_how_fast_they_ar
     assert order[:10] == [job.job_id for job in early]
 
 
-def test_the_end_of_a_job_touches_those_that_wait_at_most_once_a_second(monkeypatch):
+def test_the_end_of_a_job_touches_those_that_wait_at_most_once_a_second():
     """Seen failing with `_COST_ANEW_EVERY_S` = 0.0."""
     scheduler = a_scheduler(a_backend("b1", "A"))
     (first, *_) = scheduler.arrived([a_job(str(number), on="b1", work=0.1) for number in range(500)], 0.0)
-    added = []
-    real = WaitingRoom.add
-    monkeypatch.setattr(WaitingRoom, "add", lambda room, *job: (added.append(job), real(room, *job)))
+    costs = []
     for number in range(100):  # the speed doubles or halves each time
         (first,) = scheduler.finished(first.backend, 0.01 if number % 2 else 0.1, number / 50)
-    assert 400 < len(added) <= 2 * 500
+        costs.append(scheduler.state.room.cost_s("499"))
+    assert sum(earlier != later for earlier, later in itertools.pairwise(costs)) == 1
