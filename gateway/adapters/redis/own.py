@@ -27,7 +27,8 @@ class RedisOwn:
 
     async def options(self, key_id: str) -> Mapping[str, Any]:
         """What the key has posted, name -> value."""
-        raw = await self._connection.command("HGETALL", self._connection.key(f"options:{key_id}"))
+        key = self._connection.key(f"options:{key_id}")
+        raw = await self._connection.command("HGETALL", key, may_probe=False)  # each generation waits for it
         pairs = raw.items() if isinstance(raw, dict) else zip(raw[0::2], raw[1::2], strict=True)
         return {name.decode(): msgspec.json.decode(value) for name, value in pairs}
 
