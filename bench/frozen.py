@@ -158,7 +158,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="frozen") as folder:
         answers, difference = measure(Path(folder), flags.rate, flags.seconds)
     print(
-        f"{flags.rate:g} calls a second, store frozen for {flags.seconds:g} s; then the ledger's difference: {difference}"
+        f"{flags.rate:g} calls a second, store frozen for {flags.seconds:g} s; the ledger's difference after it: "
+        f"{difference}"
     )
     print("\n| sent | calls | p50 ms | p99 ms | slowest ms | answers |\n|---|---|---|---|---|---|")
     first = [answer for answer in answers if answer.due_s < FIRST_S]
