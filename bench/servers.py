@@ -241,13 +241,14 @@ def gateway(home: Path, ports: list[int], *, workers: int = 1, python: str = sys
         with running(f"gateway-{port}", [python, "-m", "gateway", "serve"], home, **variables) as pid:
             url = f"http://127.0.0.1:{port}"
             wait_until(lambda: fetch(f"{url}/readyz")[0] == 200, "the gateway is ready")
-            asyncio.run(_make_key(Settings(data_dir=data, redis_url=valkey.url, alone=True)))
+            asyncio.run(make_key(Settings(data_dir=data, redis_url=valkey.url, alone=True)))
             small = answers.asked("small")
             wait_until(lambda: fetch(f"{url}/sdapi/v1/txt2img", KEY, small)[0] == 200, "the gateway generates")
             yield Server("gateway", pid, url, KEY)
 
 
-async def _make_key(settings: Settings) -> None:
+async def make_key(settings: Settings) -> None:
+    """One tenant without limits and its key."""
     async with open_management(settings) as manager:
         await manager.create_plan(AUTHOR, "bench", NO_LIMITS)
         await manager.create_tenant(AUTHOR, "bench", "bench")

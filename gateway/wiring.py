@@ -71,6 +71,7 @@ from gateway.ports.tracing import Tracer
 from gateway.settings import Settings, environment_without_settings
 
 FIRST_LOOK_S = 10.0
+FAREWELL_S = 5.0
 PATIENCE_S = 5.0  # of a command that a person typed
 
 __all__ = [
@@ -238,7 +239,8 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
         await roster.read()
         services, supervisor = _assemble(settings, stores, client, roster, log, metrics)
         services.readiness.watch(supervisor, lambda: bool(getattr(state, "is_draining", False)))
-        stack.push_async_callback(_resign, stores.pool)  # once the loops have ended: they would lead again
+        # Once the loops have ended: they would lead again.
+        stack.push_async_callback(_say_goodbye, stores.pool, services.readiness.pulse)
         await stack.enter_async_context(_running(supervisor, state))
         with suppress(TimeoutError):  # a pool that is away must not keep a gateway from starting
             async with asyncio.timeout(FIRST_LOOK_S if roster.backends() else 0):
@@ -247,8 +249,10 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
         yield replace(services, tracer=tracer)
 
 
-async def _resign(pool: RedisPool) -> None:
-    with suppress(StoreUnavailable):  # then the lease runs out by itself
+async def _say_goodbye(pool: RedisPool, pulse: Pulse) -> None:
+    """Leave neither open records nor the dispatcher's lease behind; what is not heard now runs out by itself."""
+    await pulse.beat_last(FAREWELL_S)
+    with suppress(StoreUnavailable):
         await pool.resign()
 
 

@@ -97,7 +97,10 @@ class Dispatcher:
             self._tickets.pop(job_id, None)
         grants = scheduler.left(changes.left, changes.at)
         grants += self._ended(scheduler, changes)
-        grants += scheduler.backend_changed(views_of(changes, scheduler.backends), changes.at)
+        # What the store says of a backend is older than a grant that was decided a moment ago: it would undo it.
+        granted = {grant.backend for grant in grants}
+        views = [view for view in views_of(changes, scheduler.backends) if view.name not in granted]
+        grants += scheduler.backend_changed(views, changes.at)
         grants += scheduler.arrived([t for t in arrived if t.job_id in self._tickets], changes.at)
         return grants
 

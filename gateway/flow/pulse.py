@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.jobs import Outcome
 from gateway.flow.authenticate import Epoch
 from gateway.flow.held import HeldJobs
@@ -51,6 +53,19 @@ class Pulse:
         while True:
             await self.beat()
             await asyncio.sleep(BEAT_S)
+
+    async def beat_last(self, within_s: float) -> None:
+        """The process ends: beat on while leavings are unheard, for that long at most.
+
+        What is unheard then ends with this process's lease, as lost.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._exit.unheard:
+                    with suppress(StoreUnavailable):
+                        await self.beat()
+                        break
+                    await asyncio.sleep(BEAT_S / 2)
 
     async def beat(self) -> None:
         """One heartbeat, and what follows from its answer. Raises StoreUnavailable."""

@@ -29,7 +29,7 @@ class Roster:
 
     def listed(self) -> tuple[Backend, ...]:
         """All of them, as of the last reading."""
-        return tuple(self.backends.values())
+        return tuple(self._every.values())
 
     async def run(self) -> None:
         """Read it, every few seconds, for ever. Errors of the database end it, to be started again."""

@@ -1,6 +1,6 @@
 """Jobs under random kills of callers, gateways, backends and both stores: each admitted job has exactly one record.
 
-`make chaos` sends ten thousand; here a few hundred go through one blow of each kind at least.
+`make chaos` sends ten thousand; here five hundred go through one blow of each kind at least.
 """
 
 from __future__ import annotations

@@ -139,3 +139,32 @@ def test_a_store_that_comes_back_empty_is_told_everything_and_belongs_to_the_dep
     asyncio.run(everything_adds_up(pool, forgetful_store))
     no_process_gave_up(pool)
     assert forgetful_store.client.get("{gateway}:deployment") == deployment is not None
+
+
+def test_a_process_that_ends_while_the_store_is_away_still_closes_the_record_of_its_last_job(own_pool, own_store):
+    own_pool.add_sim("one", "red", **FAST)
+    gateway = own_pool.start(lease_s=str(LEASE_S))
+    wait_until(lambda: own_pool.post(RED).status_code == 200, "red is served")
+    own_pool.sims["one"].ask("/__sim/hold?phase=inference", method="POST")
+
+    async def story() -> int:
+        async with own_pool.client() as client, asyncio.TaskGroup() as group:
+            running = group.create_task(client.post(TXT2IMG, json=RED))
+            await wait_until_async(lambda: asyncio.sleep(0, own_store.client.hexists("{gateway}:slot", "one")), "runs")
+            await asyncio.to_thread(own_store.kill)
+            await asyncio.to_thread(own_pool.sims["one"].ask, "/__sim/hold?phase=inference", None, "DELETE")
+            return (await running).status_code
+
+    assert asyncio.run(story()) == 200
+    gateway.process.terminate()
+    wait_until(lambda: gateway.get_json("/livez") is None, "it listens no more")
+    own_store.start_again()
+    assert gateway.ended() == 0
+    own_pool.start(lease_s=str(LEASE_S), database_url=f"sqlite:///{gateway.home / 'gateway.db'}")
+
+    def outcomes() -> list[str]:
+        with closing(sqlite3.connect(gateway.home / "gateway.db")) as database:
+            return [outcome for (outcome,) in database.execute("select outcome from ledger")]
+
+    wait_until(lambda: own_store.client.xlen("{gateway}:outbox") == 0, "every record is written")
+    assert outcomes() == ["finished", "finished"]

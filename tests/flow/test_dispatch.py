@@ -234,6 +234,22 @@ async def test_what_a_tenant_has_used_and_how_fast_a_backend_is_outlive_the_lead
     assert successor._scheduler.dump() == learned
 
 
+async def test_a_job_granted_because_another_ended_is_known_whole_and_its_backend_is_granted_once():
+    store, (jobs,) = await stores("a")
+    store.loaded["a"] = "red"
+    dispatcher = Dispatcher(jobs)
+    for number in range(3):
+        await jobs.enter(entry(f"j{number}", store=store))
+    await dispatcher.step()
+    await jobs.leave(leaving("j0"))
+    await dispatcher.step()
+    second = dispatcher._scheduler.backends["a"].running
+    assert (second.job_id, second.work) == ("j1", 1.0)
+    assert second.charged_s > 0
+    assert jobs.named("grant") == [[("j1", "a")]]
+    assert [ticket.job_id for ticket in dispatcher._scheduler.waiting] == ["j2"]
+
+
 @pytest.mark.parametrize("memory", [b"", b"nonsense", b"[]", b'{"speeds": 7}', b'{"accounts": "x"}'])
 def test_a_memory_that_cannot_be_read_is_a_fresh_start(memory):
     assert scheduler_with(memory).dump() == scheduler_with(b"").dump()

@@ -180,3 +180,34 @@ async def test_the_jobs_of_a_process_that_died_are_recorded_lost_and_their_backe
         call.cancel()
         await asyncio.wait([call])
         await world.ask(steps=1)
+
+
+async def test_a_process_that_ends_beats_until_its_last_leaving_is_heard_by_the_store():
+    async with running() as world:
+        process, call = world.process, world.asking(steps=1)
+        await until(lambda: world.store.slots)
+        process.jobs.is_away = True
+        await call
+        world.loops["one"].cancel()
+        assert process.way_out.unheard == 1
+        asyncio.get_running_loop().call_later(2.0, setattr, process.jobs, "is_away", False)
+        began = now()
+        await process.pulse.beat_last(5.0)
+        assert 2.0 <= now() - began < 3.0
+        assert (process.way_out.unheard, len(world.store.outbox)) == (0, 1)
+
+
+async def test_a_process_that_ends_waits_no_longer_than_that_for_a_store_that_stays_away():
+    async with running() as world:
+        process, call = world.process, world.asking(steps=1)
+        await until(lambda: world.store.slots)
+        began = now()
+        await process.pulse.beat_last(5.0)
+        assert now() == began  # nothing is unheard
+        process.jobs.is_away = True
+        await call
+        began = now()
+        await process.pulse.beat_last(5.0)
+        assert now() - began == pytest.approx(5.0)
+        assert process.way_out.unheard == 1
+        process.jobs.is_away = False

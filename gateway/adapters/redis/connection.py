@@ -3,7 +3,7 @@
 redis-py would re-send by itself up to ten times; here every retry is ours. A script that may have run is sent once more
 under the same operation id, which the scripts answer with their first answer. When that fails too the store counts as
 unavailable: for `BREAKER_S` seconds nothing is sent, then one probe, and so on until one is answered. Probes are
-heartbeats and plain commands, behind which no caller waits: a call of a client is refused at once.
+heartbeats and the commands of loops, behind which no caller waits: a call of a client is refused at once.
 Waiting for a free connection is not a failure of the store and has no limit of its own: each connection is free again
 after two time-outs at most, and those who waited meet the open breaker.
 """
@@ -120,8 +120,11 @@ class Connection:
 
         return await self._guarded(send)
 
-    async def pipeline(self, commands: list[tuple[str | bytes | int, ...]]) -> list[Any]:
-        """The replies of several repeatable commands, in one round trip. Raises StoreUnavailable."""
+    async def pipeline(self, commands: list[tuple[str | bytes | int, ...]], *, may_probe: bool = True) -> list[Any]:
+        """The replies of several repeatable commands, in one round trip. Raises StoreUnavailable.
+
+        `may_probe` is false where a caller waits for it.
+        """
 
         async def send() -> list[Any]:
             pipe = self._redis.pipeline(transaction=False)
@@ -129,7 +132,7 @@ class Connection:
                 pipe.execute_command(*words)
             return list(await pipe.execute())
 
-        return await self._guarded(send)
+        return await self._guarded(send, may_probe=may_probe)
 
     async def pop(self, name: str, timeout_s: float) -> bytes | None:
         """The first entry of a list, waited for on a connection of its own. Raises StoreUnavailable.

@@ -31,7 +31,8 @@ class RedisOwn:
             [
                 ("GET", self._connection.key(f"options_version:{key_id}")),
                 ("HGETALL", self._connection.key(f"options:{key_id}")),
-            ]
+            ],
+            may_probe=False,  # a call waits for it
         )
         pairs = raw.items() if isinstance(raw, dict) else zip(raw[0::2], raw[1::2], strict=True)
         values = {name.decode(): msgspec.json.decode(value) for name, value in pairs}

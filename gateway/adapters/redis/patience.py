@@ -39,7 +39,7 @@ class Patience:
             try:
                 yield
             finally:
-                del self._ends[timeout]
+                self._ends.pop(timeout, None)
 
     def _wait_for_tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -50,8 +50,8 @@ class Patience:
         now = asyncio.get_running_loop().time()
         self._turned_s += min(now - self._ticked_at, MOST_A_TICK_COUNTS_S)
         self._timer = None
-        for timeout, end in self._ends.items():
-            if end <= self._turned_s:
-                timeout.reschedule(now)
+        for timeout in [timeout for timeout, end in self._ends.items() if end <= self._turned_s]:
+            del self._ends[timeout]  # told once: what it interrupts may take longer than a tick to clean up
+            timeout.reschedule(now)
         if self._ends:
             self._wait_for_tick()

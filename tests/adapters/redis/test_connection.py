@@ -10,6 +10,7 @@ import pytest
 
 from gateway.adapters.redis.connection import MAX_CONNECTIONS, Connection
 from gateway.adapters.redis.jobs import RedisJobs
+from gateway.adapters.redis.own import RedisOwn
 from gateway.adapters.redis.pool import RedisPool
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Admitted, RateState
@@ -108,7 +109,8 @@ async def test_no_call_of_a_client_is_ever_the_probe_that_waits(proxy, slow):
     probe_due = asyncio.Event()
     loop.call_at(loop.time() + 1.01, probe_due.set)
     await probe_due.wait()
-    for call in (jobs.enter(entry(epoch)), jobs.leave(leaving("j")), jobs.requeue("op", "j", (), b"{}", None)):
+    options = RedisOwn(slow, "p").options("k")  # a plain command, which this proxy would let pass
+    for call in (options, jobs.enter(entry(epoch)), jobs.leave(leaving("j")), jobs.requeue("op", "j", (), b"{}", None)):
         with pytest.raises(StoreUnavailable):
             await call
     assert proxy.requests == sent

@@ -43,6 +43,27 @@ async def test_each_wait_has_its_own_limit_and_the_timer_rests_when_nobody_waits
 
 
 @pytest.mark.virtual_time
+async def test_a_wait_that_takes_long_to_clean_up_takes_nobody_elses_limit_away():
+    patience, loop = Patience(), asyncio.get_running_loop()
+
+    async def wait(seconds, cleaning_s):
+        with pytest.raises(TimeoutError):
+            async with patience.limit(seconds):
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await asyncio.sleep(cleaning_s)
+
+    began = loop.time()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(wait(0.2, cleaning_s=1.0))
+        group.create_task(wait(0.5, cleaning_s=0.0))
+    assert loop.time() - began == pytest.approx(1.2, abs=0.05)
+    await asyncio.sleep(0.1)
+    assert patience.is_resting
+
+
+@pytest.mark.virtual_time
 async def test_what_ends_in_time_and_what_fails_pass_through():
     patience = Patience()
     async with patience.limit(1.0):
