@@ -16,6 +16,7 @@ import bisect
 import heapq
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import TypeVar, cast
 
 from gateway.domain.scheduling.scheduler import Ending, Scheduler
 from gateway.domain.scheduling.values import BackendView, Estimate, Explanation, Grant, Refusal, Ticket
@@ -33,20 +34,27 @@ _TRIED = (0.7, 0.85, 1.0, 1.15, 1.3)
 """What may be told: each rehearsed wait, and some more around it."""
 
 Steps = Generator[None, None, Mapping[str, Estimate]]
+Result = TypeVar("Result")
 
 
 def estimates(scheduler: Scheduler, now: float, most_steps: int = MOST_STEPS) -> Mapping[str, Estimate]:
     """Position and wait of every waiting job that is not a batch job, by job id."""
-    steps = estimating(scheduler, now, most_steps)
+    return to_the_end(estimating(scheduler, now, most_steps))
+
+
+def to_the_end(steps: Generator[None, None, Result]) -> Result:
+    """What the steps come to, taken all at once."""
     while True:
         try:
             next(steps)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            return cast(Result, done.value)
 
 
 def estimating(scheduler: Scheduler, now: float, most_steps: int = MOST_STEPS) -> Steps:
-    """`estimates` in steps of about one decision; what happens to the scheduler after the first one is not looked at."""
+    """`estimates` in steps of about one decision. Of what happens to the scheduler after the first one, only what it
+    learns of speeds is looked at.
+    """
     waiting = [ticket for ticket in scheduler.waiting if not ticket.is_batch]
     if not waiting:
         return {}
@@ -55,11 +63,11 @@ def estimating(scheduler: Scheduler, now: float, most_steps: int = MOST_STEPS) -
     costs = {ticket.job_id: room.cost_s(ticket.job_id) for ticket in waiting}
     futures = max(1, min(MOST_FUTURES, int(most_steps / (_FAIR_SHARE_OF_STEPS * len(waiting))))) if len(past) else 0
     each = max(1, most_steps // (futures + 1))
-    hopeful = yield from _Rehearsal(base.fork(), iter(()), now).run(costs.keys(), each)
+    hopeful = yield from Rehearsal(base.fork(), iter(()), now).run(costs.keys(), each)
     rehearsed = [_waits(base, waiting, hopeful)]
     for number in range(futures):
         expected = past.again((number + 0.5) / futures, now, HORIZON_S)
-        starts = yield from _Rehearsal(base.fork(), expected, now).run(costs.keys(), each)
+        starts = yield from Rehearsal(base.fork(), expected, now).run(costs.keys(), each)
         rehearsed.append(_waits(base, waiting, starts))
     begins = sorted((wait_s, backend) for wait_s, backend in hopeful.values())
     found = {}
@@ -141,7 +149,7 @@ def _waits(
     return found
 
 
-class _Rehearsal:
+class Rehearsal:
     """Plays one future on a scheduler of its own."""
 
     def __init__(self, scheduler: Scheduler, expected: Iterator[Ticket], now: float) -> None:
@@ -151,9 +159,7 @@ class _Rehearsal:
         self._ends = [(now + scheduler.state.pool.remaining_s(n, now), n) for n in _busy(scheduler)]
         heapq.heapify(self._ends)
 
-    def run(
-        self, wanted: AbstractSet[str], most_steps: int
-    ) -> Generator[None, None, dict[str, tuple[float, str]]]:
+    def run(self, wanted: AbstractSet[str], most_steps: int) -> Generator[None, None, dict[str, tuple[float, str]]]:
         """job -> (seconds from now until it starts, where), for those that start within so many steps."""
         starts: dict[str, tuple[float, str]] = {}
         grants: Iterable[Grant] | None = self._copy.tick(self._now)
@@ -167,6 +173,11 @@ class _Rehearsal:
             yield
             grants = self._next()
         return starts
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds rehearsed so far."""
+        return self._now - self._begun_at
 
     def _began(self, grant: Grant) -> None:
         remaining_s = self._copy.state.pool.remaining_s(grant.backend, self._now)

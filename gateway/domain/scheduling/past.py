@@ -1,7 +1,7 @@
 """What arrived lately, kept so that it can be played again: the best guess at who arrives next. Pure and mutable.
 
-The past is taken for a wheel: a future begins at some moment of it and goes on from its end at its beginning. So tenants,
-checkpoints, sizes, floods and lulls come in the mixture and the order in which they really come together.
+The past is taken for a wheel: a future begins at some moment of it and goes on from its end at its beginning. So
+tenants, checkpoints, sizes, floods and lulls come in the mixture and the order in which they really come together.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ class Past:
             self._seen.append(ticket)
         while self._seen[0].arrived_at < ticket.arrived_at - LONGEST_S:
             self._seen.popleft()
+
+    def latest_of_each(self, most: int) -> list[Ticket]:
+        """The latest arrival for each checkpoint, those of the checkpoints asked for last, at most so many."""
+        found: dict[str, Ticket] = {}
+        for ticket in reversed(self._seen):
+            if ticket.checkpoint and len(found) < most:
+                found.setdefault(ticket.checkpoint, ticket)
+        return list(found.values())
 
     def copy(self) -> Past:
         """The same past, to change on its own."""
