@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.domain.scheduling.forecast import Forecast, Prospect, forecasting
 from gateway.domain.scheduling.outlook import estimate, estimates, explain
 from gateway.domain.scheduling.scheduler import TICK_S, Ending, Scheduler
 from gateway.domain.scheduling.values import (
@@ -24,8 +25,10 @@ __all__ = [
     "Ending",
     "Estimate",
     "Explanation",
+    "Forecast",
     "Grant",
     "Policy",
+    "Prospect",
     "Refusal",
     "Rule",
     "Running",
@@ -34,4 +37,5 @@ __all__ = [
     "estimate",
     "estimates",
     "explain",
+    "forecasting",
 ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gateway.domain.scheduling.accounts import Accounts
 from gateway.domain.scheduling.demand import AskedFor
+from gateway.domain.scheduling.past import Past
 from gateway.domain.scheduling.pool import Pool
 from gateway.domain.scheduling.values import Grant, Policy, Rule
 from gateway.domain.scheduling.waiting import Group, Lane, WaitingRoom
@@ -29,8 +30,7 @@ class State:
     batch_accounts: Accounts
     speeds: Speeds
     asked_for: AskedFor
-    able: dict[str, frozenset[str]]
-    """Where each checkpoint could last run."""
+    past: Past
     policy: Policy
 
 

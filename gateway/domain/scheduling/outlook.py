@@ -1,47 +1,91 @@
-"""What a waiting job may expect and why it waits: a rehearsal of the near future, and one refusal per backend.
+"""What a waiting job may expect and why it waits: rehearsals of the near future, and one refusal per backend.
 
-The rehearsal runs the rules themselves on a copy of the scheduler: running jobs end when their estimates say, waiting
-jobs start as the rules have it. It is done twice: with nobody else coming, which is too hopeful, and with more jobs
-coming at the rate at which each checkpoint is asked for, which is too gloomy; the estimate lies in the middle. The
-scheduler itself is not changed. It costs as much as the decisions it rehearses: publish one snapshot for all readers.
+A rehearsal runs the rules themselves on a copy of the scheduler: running jobs end when their estimates say, waiting
+jobs start as the rules have it. One has nobody else coming; it gives the positions. In the others, as many as the
+budget of decisions allows, jobs keep coming as they came before, each from another moment of the past on. Of the waits
+that a job has in them, the one is told that errs least: by the square of the error relative to what is rehearsed, where
+an error beyond all use counts no more than a useless one. That is a little below the median where futures differ.
+
+The scheduler itself is not changed. All of it costs as much as the decisions it rehearses, so it comes in steps of one
+decision each, for a driver that has other things to do meanwhile.
 """
 
 from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TypeVar, cast
 
 from gateway.domain.scheduling.scheduler import Ending, Scheduler
 from gateway.domain.scheduling.values import BackendView, Estimate, Explanation, Grant, Refusal, Ticket
 
-MOST_STEPS = 2000
+MOST_STEPS = 4000
 """Decisions rehearsed for one snapshot; what has not started by then is extrapolated."""
-HORIZON_S = 300.0
-"""For how long further arrivals are expected in the second rehearsal."""
-_SIZES = (0.4, 0.8, 1.8)
-"""Expected jobs come in three sizes around the mean, as real ones do: short-before-long must meet them."""
-_EXPECTED = "expected "
-_EXPECTED_TENANTS = 16
+MOST_FUTURES = 16
+HORIZON_S = 600.0
+"""For how long further arrivals are expected."""
+_FAIR_SHARE_OF_STEPS = 2.5
+"""A future takes about so many decisions for each waiting job: newcomers take some, too."""
+_USELESS = 0.7
+"""A relative error of this and more is as bad as any."""
+_TRIED = (0.7, 0.85, 1.0, 1.15, 1.3)
+"""What may be told: each rehearsed wait, and some more around it."""
+
+Steps = Generator[None, None, Mapping[str, Estimate]]
+Result = TypeVar("Result")
 
 
 def estimates(scheduler: Scheduler, now: float, most_steps: int = MOST_STEPS) -> Mapping[str, Estimate]:
     """Position and wait of every waiting job that is not a batch job, by job id."""
+    return to_the_end(estimating(scheduler, now, most_steps))
+
+
+def to_the_end(steps: Generator[None, None, Result]) -> Result:
+    """What the steps come to, taken all at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast(Result, done.value)
+
+
+def estimating(scheduler: Scheduler, now: float, most_steps: int = MOST_STEPS) -> Steps:
+    """`estimates` in steps of about one decision. Of what happens to the scheduler after the first one, only what it
+    learns of speeds is looked at.
+    """
     waiting = [ticket for ticket in scheduler.waiting if not ticket.is_batch]
     if not waiting:
         return {}
-    wanted = {ticket.job_id for ticket in waiting}
-    hopeful = _Rehearsal(scheduler, [], now).run(wanted, most_steps)
-    gloomy = _Rehearsal(scheduler, _expected(scheduler, now), now).run(wanted, most_steps)
-    hopeful_s, gloomy_s = (_waits(scheduler, waiting, starts) for starts in (hopeful, gloomy))
+    base = scheduler.fork()
+    room, past = base.state.room, base.state.past
+    costs = {ticket.job_id: room.cost_s(ticket.job_id) for ticket in waiting}
+    futures = max(1, min(MOST_FUTURES, int(most_steps / (_FAIR_SHARE_OF_STEPS * len(waiting))))) if len(past) else 0
+    each = max(1, most_steps // (futures + 1))
+    hopeful = yield from Rehearsal(base.fork(), iter(()), now).run(costs.keys(), each)
+    rehearsed = [_waits(base, waiting, hopeful)]
+    for number in range(futures):
+        expected = past.again((number + 0.5) / futures, now, HORIZON_S)
+        starts = yield from Rehearsal(base.fork(), expected, now).run(costs.keys(), each)
+        rehearsed.append(_waits(base, waiting, starts))
     begins = sorted((wait_s, backend) for wait_s, backend in hopeful.values())
-    return {
-        ticket.job_id: Estimate(
-            1 + _ahead(begins, hopeful_s[ticket.job_id], ticket.runnable_on),
-            _between(hopeful_s[ticket.job_id], gloomy_s[ticket.job_id]),
-        )
-        for ticket in waiting
-    }
+    found = {}
+    for ticket in waiting:
+        yield
+        waits = [waits_s[ticket.job_id] for waits_s in rehearsed]
+        position = 1 + _ahead(begins, waits[0], ticket.runnable_on)
+        found[ticket.job_id] = Estimate(position, least_wrong(waits[1:] or waits))
+    return found
+
+
+def least_wrong(waits: Sequence[float]) -> float:
+    """The wait that, told where each of these may come true, errs least; seconds."""
+    return min(sorted({wait * times for wait in waits for times in _TRIED}), key=lambda told: _wrong(told, waits))
+
+
+def _wrong(told: float, waits: Sequence[float]) -> float:
+    return sum(min(_USELESS, abs(told - wait) / max(1.0, wait)) ** 2 for wait in waits)
 
 
 def estimate(scheduler: Scheduler, job_id: str, now: float) -> Estimate | None:
@@ -84,11 +128,6 @@ def _refusal(ticket: Ticket, view: BackendView, *, at_cap: bool) -> Refusal:
     return Refusal.IDLE_ONLY if ticket.is_batch else Refusal.SWAP_NOT_WORTH
 
 
-def _between(hopeful_s: float, gloomy_s: float) -> float:
-    """The mean, but newcomers rarely cost more than 0.7 of the wait: a rate learned in a burst does not last."""
-    return (hopeful_s + min(gloomy_s, 1.7 * hopeful_s + 1.0)) / 2
-
-
 def _ahead(begins: Sequence[tuple[float, str]], wait_s: float, able: frozenset[str]) -> int:
     """How many start earlier on a backend that this job could have used: only those compete with it."""
     return sum(1 for other_s, backend in begins[: bisect.bisect_left(begins, (wait_s, ""))] if backend in able)
@@ -110,15 +149,17 @@ def _waits(
     return found
 
 
-class _Rehearsal:
-    def __init__(self, scheduler: Scheduler, expected: Sequence[Ticket], now: float) -> None:
-        self._copy = scheduler.fork()
+class Rehearsal:
+    """Plays one future on a scheduler of its own."""
+
+    def __init__(self, scheduler: Scheduler, expected: Iterator[Ticket], now: float) -> None:
+        self._copy = scheduler
         self._begun_at = self._now = now
-        self._expected = sorted(expected, key=lambda ticket: -ticket.arrived_at)
+        self._expected, self._next_arrival = expected, next(expected, None)
         self._ends = [(now + scheduler.state.pool.remaining_s(n, now), n) for n in _busy(scheduler)]
         heapq.heapify(self._ends)
 
-    def run(self, wanted: set[str], most_steps: int) -> dict[str, tuple[float, str]]:
+    def run(self, wanted: AbstractSet[str], most_steps: int) -> Generator[None, None, dict[str, tuple[float, str]]]:
         """job -> (seconds from now until it starts, where), for those that start within so many steps."""
         starts: dict[str, tuple[float, str]] = {}
         grants: Iterable[Grant] | None = self._copy.tick(self._now)
@@ -129,8 +170,14 @@ class _Rehearsal:
                     starts[grant.job_id] = (self._now - self._begun_at, grant.backend)
             if len(starts) == len(wanted) or grants is None:
                 break
+            yield
             grants = self._next()
         return starts
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds rehearsed so far."""
+        return self._now - self._begun_at
 
     def _began(self, grant: Grant) -> None:
         remaining_s = self._copy.state.pool.remaining_s(grant.backend, self._now)
@@ -139,7 +186,7 @@ class _Rehearsal:
     def _next(self) -> Iterable[Grant] | None:
         """Advance to whatever comes first; None when nothing ever will."""
         end = self._ends[0][0] if self._ends else None
-        arrival = self._expected[-1].arrived_at if self._expected else None
+        arrival = self._next_arrival.arrived_at if self._next_arrival else None
         moments = [m for m in (end, arrival, self._copy.wake_at(self._now)) if m is not None]
         if not moments:
             return None
@@ -147,8 +194,9 @@ class _Rehearsal:
         if end is not None and end <= self._now:
             _, backend = heapq.heappop(self._ends)
             return self._finish(backend)
-        if arrival is not None and arrival <= self._now:
-            return self._copy.arrived([self._expected.pop()], self._now)
+        if self._next_arrival is not None and self._next_arrival.arrived_at <= self._now:
+            arrived, self._next_arrival = self._next_arrival, next(self._expected, None)
+            return self._copy.arrived([arrived], self._now)
         return self._copy.tick(self._now)
 
     def _finish(self, backend: str) -> Iterable[Grant]:
@@ -159,25 +207,3 @@ class _Rehearsal:
 
 def _busy(scheduler: Scheduler) -> list[str]:
     return [name for name, view in scheduler.backends.items() if view.usable and view.running is not None]
-
-
-def _expected(scheduler: Scheduler, now: float) -> list[Ticket]:
-    """Jobs that will probably arrive within the horizon, evenly spaced for each checkpoint."""
-    state = scheduler.state
-    tickets: list[Ticket] = []
-    for checkpoint, able in state.able.items():
-        rate = state.asked_for.rate(checkpoint, now)
-        typical = state.speeds.generation.typical(checkpoint)
-        for k in range(int(rate * HORIZON_S)):
-            number = len(tickets)
-            tickets.append(
-                Ticket(
-                    job_id=f"{_EXPECTED}{number}",
-                    tenant=f"{_EXPECTED}{number % _EXPECTED_TENANTS}",
-                    checkpoint=checkpoint,
-                    runnable_on=able,
-                    arrived_at=now + (k + 0.5) / rate,
-                    work=state.room.mean_cost_s * _SIZES[number % len(_SIZES)] / typical,
-                )
-            )
-    return tickets

@@ -39,6 +39,7 @@ from typing import Any
 from gateway.domain.scheduling.accounts import Accounts
 from gateway.domain.scheduling.choice import Decision, State
 from gateway.domain.scheduling.demand import AskedFor
+from gateway.domain.scheduling.past import Past
 from gateway.domain.scheduling.pool import Pool
 from gateway.domain.scheduling.values import BackendView, Grant, Policy, Running, Ticket
 from gateway.domain.scheduling.waiting import WaitingRoom
@@ -80,7 +81,7 @@ class Scheduler:
             batch_accounts=Accounts(policy.debt_s, memory.get("batch_accounts")),
             speeds=self.speeds,
             asked_for=AskedFor(policy.demand_memory_s, asked_for),
-            able={},
+            past=Past(),
             policy=policy,
         )
         self._costed_at: dict[str, float] = {}
@@ -113,7 +114,7 @@ class Scheduler:
             accounts=state.accounts.copy(),
             batch_accounts=state.batch_accounts.copy(),
             asked_for=state.asked_for.copy(),
-            able=dict(state.able),
+            past=state.past.copy(),
         )
         return copy
 
@@ -145,9 +146,10 @@ class Scheduler:
             self._take_back(ticket.job_id, now)
             self._accounts(is_batch=ticket.is_batch).entered(ticket.tenant, ticket.tenant_weight)
             self._state.room.add(ticket, self._typical_s(ticket))
+            if not ticket.is_batch:
+                self._state.past.add(ticket)
             if ticket.checkpoint and not ticket.is_batch:
                 self._state.asked_for.asked(ticket.checkpoint, now)
-                self._state.able[ticket.checkpoint] = ticket.runnable_on
         return self.tick(now)
 
     def left(self, job_ids: Iterable[str], now: float) -> list[Grant]:

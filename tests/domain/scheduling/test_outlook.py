@@ -2,7 +2,8 @@ import statistics
 
 import pytest
 
-from gateway.domain.scheduling import Estimate, Refusal, Running, estimate, estimates, explain
+from gateway.domain.scheduling import Ending, Estimate, Refusal, Running, estimate, estimates, explain
+from gateway.domain.scheduling.outlook import estimating, least_wrong, to_the_end
 from tests.domain.scheduling.builders import Play, a_backend, a_job, a_scheduler
 
 
@@ -59,11 +60,47 @@ def test_estimating_changes_nothing_of_the_queue():
     assert (scheduler.waiting, dict(scheduler.backends), scheduler.dump()) == before
 
 
+def test_what_happens_between_two_steps_of_an_estimate_does_not_change_it():
+    def a_queue():
+        scheduler = a_scheduler(a_backend("b1", "A"))
+        scheduler.arrived([a_job(str(n), "AB"[n % 2], arrived_at=float(n)) for n in range(6)], 6.0)
+        return scheduler
+
+    scheduler = a_queue()
+    steps = estimating(scheduler, 6.0)
+    next(steps)
+    scheduler.left(["2", "3"], 6.5)
+    scheduler.finished("b1", 6.5, 6.5, Ending.STOPPED)
+    assert to_the_end(steps) == estimates(a_queue(), 6.0)
+
+
+def test_with_others_expected_a_job_is_told_a_longer_wait_than_with_nobody():
+    busy = Running("0", "x", "A", 0.0, work=40.0)
+
+    def told_after(past):
+        scheduler = a_scheduler(a_backend("b1", "A", running=busy))
+        for number in range(past):
+            scheduler.arrived([a_job(f"short {number}", work=4.0, arrived_at=number * 3.0)], number * 3.0)
+            scheduler.left([f"short {number}"], number * 3.0 + 1.0)
+        scheduler.backend_changed([a_backend("b1", "A", running=Running("1", "x", "A", 300.0, work=40.0))], 300.0)
+        scheduler.arrived([a_job("long", tenant="u", work=400.0, arrived_at=300.0)], 300.0)
+        return estimates(scheduler, 300.0)["long"].wait_s
+
+    assert told_after(0) == pytest.approx(10.0)
+    assert told_after(100) > 13.0
+
+
+def test_of_futures_that_differ_the_wait_is_told_that_most_of_them_bear_out():
+    assert least_wrong([10.0]) == 10.0
+    assert least_wrong([10.0, 10.0, 11.0, 200.0]) == pytest.approx(10.0, rel=0.05)
+    assert 10.0 <= least_wrong([10.0, 20.0]) <= 15.0  # one half too long is worse than a quarter too short
+
+
 def test_without_newcomers_the_estimate_of_a_whole_queue_comes_true():
     play = Play(a_scheduler(a_backend("b1"), a_backend("b2")))
     play.arrive(*(a_job(f"{n}", "ABC"[n % 3], f"t{n % 4}", work=10.0 + n) for n in range(40)))
     play.until(30.0)
-    play.scheduler.state.asked_for._seen.clear()  # nobody is expected
+    play.scheduler.state.past._seen.clear()  # nobody is expected
     found, began = estimates(play.scheduler, play.now), play.now
     play.to_the_end()
     actual = {job: at - began for job, (at, _) in play.started.items() if job in found}
