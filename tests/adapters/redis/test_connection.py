@@ -243,7 +243,7 @@ async def test_a_cancelled_call_leaves_no_connection_with_an_answer_that_belongs
 
 
 async def test_a_call_cancelled_while_its_connection_is_cut_ends_as_cancelled(valkey, connection):
-    """Not as a failure of the store, nor as if nothing had been asked: a caller that left would be served to its end."""
+    """Not as a failure of the store, nor as if it had not been: a caller that left would be served to its end."""
     jobs, dice, ended = RedisJobs(connection, "p"), random.Random(7), []  # noqa: S311 - moments, not secrets
     epoch = await jobs.epoch()
 
@@ -263,8 +263,7 @@ async def test_a_call_cancelled_while_its_connection_is_cut_ends_as_cancelled(va
                 await asyncio.sleep(0)
             valkey.client.execute_command("CLIENT KILL TYPE normal SKIPME yes")
         await asyncio.gather(*calls, return_exceptions=True)
-    assert connection.breaks > 100
-    assert len(ended) > 100
+    assert min(connection.breaks, len(ended)) > 50
     assert [call for call in ended if not call.cancelled()] == []
 
 
