@@ -23,7 +23,10 @@ class InterruptedInQueue(Exception):
 
 @dataclass(slots=True)
 class HeldJob:
-    """One job of this process. `admitted_at` by the loop's clock, None while entering is under way."""
+    """One job of this process. `admitted_at` by the loop's clock, None while entering is under way.
+
+    `upkeep_of`: the backend whose slot the gateway's own work holds under this id; "" for a caller's job.
+    """
 
     job_id: str
     admitted_at: float | None = None
@@ -34,6 +37,7 @@ class HeldJob:
     attention: Attention = field(default_factory=Attention)
     entry: Entry | None = None
     entered_at: float = 0.0
+    upkeep_of: str = ""
 
     def was_admitted(self, entry: Entry, entered_at: float, now: float) -> None:
         """The store has the job, with this entry, since `entered_at` by its clock and `now` by the loop's."""
@@ -123,6 +127,10 @@ class HeldJobs:
     def admitted(self) -> tuple[HeldJob, ...]:
         """Every job that the store admitted, oldest first."""
         return tuple(job for job in self._jobs.values() if job.entry is not None)
+
+    def upkeep(self) -> tuple[tuple[str, str], ...]:
+        """The gateway's own work under way: (id, the backend whose slot it holds)."""
+        return tuple((job.job_id, job.upkeep_of) for job in self._jobs.values() if job.upkeep_of)
 
     def waiting(self) -> tuple[str, ...]:
         """Ids of admitted jobs without a backend, oldest first."""

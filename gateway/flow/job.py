@@ -277,18 +277,25 @@ def _now() -> float:
 
 
 async def _finish(leaving: Awaitable[None]) -> None:
-    """Leave even while the call is being cancelled; the store's own time-outs bound it."""
+    """Leave even while the call is being cancelled; the store's own time-outs bound it. Raises what leaving raises."""
+    cancelled: asyncio.CancelledError | None = None
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(_awaited(leaving), name="leave")
-        cancelled: asyncio.CancelledError | None = None
+        task = group.create_task(_failure_of(leaving), name="leave")
         while not task.done():
             try:
-                await asyncio.shield(task)
+                await asyncio.wait([task])
             except asyncio.CancelledError as error:
                 cancelled = error
-        if cancelled is not None:
-            raise cancelled
+    if (failure := task.result()) is not None:
+        raise failure
+    if cancelled is not None:
+        raise cancelled
 
 
-async def _awaited(awaitable: Awaitable[None]) -> None:
-    await awaitable
+async def _failure_of(awaitable: Awaitable[None]) -> Exception | None:
+    """What it raises, as a value: out of the group it would come as a group of errors, which no table knows."""
+    try:
+        await awaitable
+    except Exception as error:  # noqa: BLE001 - raised again by the caller
+        return error
+    return None

@@ -90,6 +90,8 @@ class Pulse:
             remembered = job.remembered()
             if remembered is not None and job.job_id in self._held:
                 await self._jobs.restore(new_id(), remembered)
+        for job_id, backend in self._held.upkeep():
+            await self._pool.hold(new_id(), job_id, backend, is_under_way=True)
         await self._exit.end_recent_anew()
         self._owes_all = False
 

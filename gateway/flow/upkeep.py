@@ -119,9 +119,10 @@ class Upkeep:
     async def _slot(self, backend: Backend) -> AsyncIterator[bool]:
         """The backend's slot for the length of the block; false where somebody else has it."""
         job_id = f"upkeep-{new_id()}"
-        self._held.open(job_id)  # else the next heartbeat takes it for an orphan and gives the slot away
+        work = self._held.open(job_id)  # else the next heartbeat takes it for an orphan and gives the slot away
         try:
             is_held = await self._pool.hold(new_id(), job_id, backend.name)
+            work.upkeep_of = backend.name if is_held else ""
             try:
                 yield is_held
             finally:

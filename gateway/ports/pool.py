@@ -67,8 +67,11 @@ class PoolStore(Protocol):
         the lease. `why` gives the reason of each by job, for its record.
         """
 
-    async def hold(self, operation_id: str, job_id: str, backend: str) -> bool:
-        """Take a free backend's slot for upkeep; it is given back by `JobStore.leave`."""
+    async def hold(self, operation_id: str, job_id: str, backend: str, *, is_under_way: bool = False) -> bool:
+        """Take a free backend's slot for upkeep; it is given back by `JobStore.leave`.
+
+        `is_under_way`: this process has it already and tells a store that lost its data.
+        """
 
     async def publish(self, operation_id: str, news: PoolNews) -> None:
         """Let every process know."""

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.domain.jobs import Outcome
 from gateway.domain.usage import Measure, Window
-from gateway.ports import Admitted, Granted, Quota, Remembered, SeedsNeeded
+from gateway.ports import Admitted, Granted, PoolNews, Quota, Remembered, SeedsNeeded
 from tests.contracts.job_worlds import World, entry, granted, leaving, new_id, pool_up, queued
 
 
@@ -28,6 +28,23 @@ async def test_a_running_job_that_is_put_back_holds_its_backend_and_leaves_its_r
     [(_, record)] = await p.outbox.read(10)
     assert (record.job_id, record.backend, record.outcome) == (asked.job_id, "a", Outcome.FINISHED)
     assert (record.entered_at, record.started_at) == (place.at, place.at)
+
+
+async def test_an_upkeep_under_way_holds_its_backend_again_while_new_ones_wait_for_the_lease(world: World):
+    p = world.process("p")
+    await pool_up(p, "a", "b", "c")
+    assert await p.pool.hold(new_id(), "upkeep", "a")
+    await world.lose_everything()
+    await p.jobs.beat(1)
+    await p.pool.publish(new_id(), PoolNews(states=dict.fromkeys("abc", "up")))
+    assert not await p.pool.hold(new_id(), "new", "b")
+    assert await p.pool.hold(new_id(), "upkeep", "a", is_under_way=True)
+    assert not await p.pool.hold(new_id(), "another", "a", is_under_way=True)
+    assert (await p.jobs.beat(1)).held is None
+    slots = (await p.pool.poll(from_scratch=True)).slots
+    assert {name: slot.job_id for name, slot in slots.items()} == {"a": "upkeep"}
+    await p.jobs.leave(leaving("upkeep"))
+    assert await p.outbox.read(10) == []
 
 
 async def test_a_waiting_job_that_is_put_back_has_its_old_place(world: World):

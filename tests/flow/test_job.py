@@ -13,7 +13,7 @@ from gateway.domain.jobs import Outcome
 from gateway.flow.forward import Attempt
 from gateway.flow.job import Job
 from tests.flow.test_forward import shaped_for
-from tests.flow.world import CALLER, NOTHING_HELD, PLAN, now, running, until
+from tests.flow.world import CALLER, NOTHING_HELD, PLAN, Lines, now, running, until
 from tests.support.fake_backends import sdnext
 
 pytestmark = pytest.mark.virtual_time
@@ -22,6 +22,13 @@ pytestmark = pytest.mark.virtual_time
 def job_of(world, *, caller=CALLER, **fields):
     process = world.process
     return Job("j1", caller, shaped_for(world, **fields), "req-1", process.way_out, process.log)
+
+
+class FullDisk(Lines):
+    """A log that can write nothing any more."""
+
+    def call(self, **_fields):
+        raise OSError(28, "No space left on device")
 
 
 def entered(world, job):
@@ -97,6 +104,17 @@ async def test_leaving_that_is_cancelled_again_and_again_is_carried_out():
         assert calling.cancelled()
         assert world.holdings() == NOTHING_HELD
         assert await world.outcomes() == [(Outcome.FINISHED, "a")]
+
+
+async def test_a_line_that_cannot_be_written_is_one_plain_error_and_the_job_has_left():
+    async with running() as world:
+        job = job_of(world)
+        job._log = FullDisk()
+        with pytest.raises(OSError, match="No space left"):
+            async with entered(world, job):
+                job.delivered(attempt((await job.backend()).backend))
+        assert await world.outcomes() == [(Outcome.FINISHED, "a")]
+        assert world.holdings() == NOTHING_HELD
 
 
 async def test_a_job_that_asks_again_gives_its_slot_back_and_never_gets_the_same_backend():

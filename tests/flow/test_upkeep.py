@@ -9,6 +9,7 @@ import pytest
 from gateway.domain.errors import AttemptFailed, StoreUnavailable
 from gateway.flow.upkeep import MANAGED_OPTIONS, decoded
 from tests.flow.world import NOTHING_HELD, running, until
+from tests.support.fake_backends import sdnext
 
 pytestmark = pytest.mark.virtual_time
 
@@ -79,6 +80,23 @@ async def test_an_upkeep_that_is_cancelled_leaves_the_slot_to_the_next_heartbeat
         await until(lambda: world.store.slots)
         working.cancel()
         await asyncio.wait([working])
+        assert await world.settle() == NOTHING_HELD
+
+
+async def test_a_store_that_lost_everything_is_told_which_backends_upkeep_is_under_way_on():
+    async with running({"a": sdnext(), "b": sdnext()}) as world:
+        options_of(world).set("samples_format", "jpg")
+        world.backends["a"].arm("slow,path=/sdapi/v1/options,after=1,times=1,seconds=40")
+        working = asyncio.get_running_loop().create_task(world.process.upkeep.set_options(world.backends.declared["a"]))
+        await until(lambda: world.store.slots)
+        job_id = world.store.slots["a"].job_id
+        world.store.lose_everything()
+        await until(lambda: world.store.slots)
+        assert {name: slot.job_id for name, slot in world.store.slots.items()} == {"a": job_id}
+        for _ in range(3):
+            await world.ask()
+        assert [len(world.backends[name].received("txt2img")) for name in "ab"] == [0, 3]
+        assert await working
         assert await world.settle() == NOTHING_HELD
 
 

@@ -119,8 +119,11 @@ class DistantJobs(MemoryJobs):
     async def grant(self, operation_id, grants, why=None):
         return await self._wire("grant", grants, lambda: super(DistantJobs, self).grant(operation_id, grants, why))
 
-    async def hold(self, operation_id, job_id, backend):
-        return await self._wire("hold", backend, lambda: super(DistantJobs, self).hold(operation_id, job_id, backend))
+    async def hold(self, operation_id, job_id, backend, *, is_under_way=False):
+        def hold():
+            return super(DistantJobs, self).hold(operation_id, job_id, backend, is_under_way=is_under_way)
+
+        return await self._wire("hold", backend, hold)
 
     async def publish(self, operation_id, news):
         return await self._wire("publish", news, lambda: super(DistantJobs, self).publish(operation_id, news))

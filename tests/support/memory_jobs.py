@@ -360,11 +360,11 @@ class MemoryJobs:
         mailbox.has_arrived.set()
         return "granted"
 
-    async def hold(self, operation_id: str, job_id: str, backend: str) -> bool:
+    async def hold(self, operation_id: str, job_id: str, backend: str, *, is_under_way: bool = False) -> bool:
         """Take a free backend's slot for upkeep."""
         store = self._store
         if operation_id not in store.answers:
-            store.answers[operation_id] = backend not in store.slots and not store.is_cautious
+            store.answers[operation_id] = backend not in store.slots and (is_under_way or not store.is_cautious)
             if store.answers[operation_id]:
                 store.jobs[job_id] = Job(UPKEEP, self._process, "", 1, store.now_us)
                 store.start(job_id, store.jobs[job_id], backend, "")

@@ -59,9 +59,10 @@ class RedisPool:
             return ["deposed"] * len(grants)
         return [word.decode() for word in reply[2:]]
 
-    async def hold(self, operation_id: str, job_id: str, backend: str) -> bool:
+    async def hold(self, operation_id: str, job_id: str, backend: str, *, is_under_way: bool = False) -> bool:
         """Take a free backend's slot for upkeep; it is given back by `JobStore.leave`."""
-        reply = await self._connection.run(load_script("hold"), operation_id, self._process, job_id, backend)
+        words = (self._process, job_id, backend, int(is_under_way))
+        reply = await self._connection.run(load_script("hold"), operation_id, *words)
         return bool(reply[0] == b"held")
 
     async def publish(self, operation_id: str, news: PoolNews) -> None:

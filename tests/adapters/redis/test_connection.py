@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from time import monotonic
 
 import pytest
@@ -239,6 +240,31 @@ async def test_a_cancelled_call_leaves_no_connection_with_an_answer_that_belongs
         assert wrong == []
     assert not connection._pool._in_use_connections
     assert not connection._free_connections.locked()
+
+
+async def test_a_call_cancelled_while_its_connection_is_cut_ends_as_cancelled(valkey, connection):
+    """Not as a failure of the store, nor as if it had not been: a caller that left would be served to its end."""
+    jobs, dice, ended = RedisJobs(connection, "p"), random.Random(7), []  # noqa: S311 - moments, not secrets
+    epoch = await jobs.epoch()
+
+    async def cancelled(call: asyncio.Task, steps: int) -> None:
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if call.cancel():
+            ended.append(call)
+
+    for _ in range(60):
+        connection._breaker.succeeded()
+        calls = [asyncio.ensure_future(jobs.enter(entry(epoch, tenant_id=f"t{n}"))) for n in range(20)]
+        async with asyncio.TaskGroup() as group:
+            for call in calls[::2]:
+                group.create_task(cancelled(call, dice.randrange(60)))
+            for _ in range(dice.randrange(1, 30)):
+                await asyncio.sleep(0)
+            valkey.client.execute_command("CLIENT KILL TYPE normal SKIPME yes")
+        await asyncio.gather(*calls, return_exceptions=True)
+    assert min(connection.breaks, len(ended)) > 50
+    assert [call for call in ended if not call.cancelled()] == []
 
 
 async def test_two_thousand_calls_at_once_share_the_connections_and_all_are_answered(valkey, connection):

@@ -46,13 +46,16 @@ async def test_each_wait_has_its_own_limit_and_the_timer_rests_when_nobody_waits
 async def test_a_wait_that_takes_long_to_clean_up_takes_nobody_elses_limit_away():
     patience, loop = Patience(), asyncio.get_running_loop()
 
+    async def work(cleaning_s):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(cleaning_s)
+
     async def wait(seconds, cleaning_s):
         with pytest.raises(TimeoutError):
             async with patience.limit(seconds):
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    await asyncio.sleep(cleaning_s)
+                await work(cleaning_s)
 
     began = loop.time()
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
