@@ -30,6 +30,7 @@ from gateway.ports.jobs import (
     Remembered,
     SeedsNeeded,
     Tallies,
+    Unreadable,
     Woken,
 )
 from gateway.ports.log import Log
@@ -92,6 +93,7 @@ __all__ = [
     "SlotView",
     "SpeedBooks",
     "Tallies",
+    "Unreadable",
     "UsageBooks",
     "WaitingJob",
     "Wished",
