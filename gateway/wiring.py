@@ -65,7 +65,7 @@ from gateway.flow.snapshot import CurrentCatalogue
 from gateway.flow.supervise import Loop, LoopsFailed, Supervisor
 from gateway.flow.upkeep import Upkeep
 from gateway.flow.watch import Watcher
-from gateway.ports import Announcer, BackendClient, Log
+from gateway.ports import Announcer, BackendClient, Log, Outbox
 from gateway.ports.metrics import Meter
 from gateway.ports.tracing import Tracer
 from gateway.settings import Settings, environment_without_settings
@@ -173,6 +173,13 @@ async def open_onlooker(settings: Settings) -> AsyncIterator[Onlooker]:
     """The queue and the ledger for people's eyes. Raises StoreUnavailable where no gateway runs."""
     async with _both_sides(settings) as (connection, database):
         yield Onlooker(RedisPool(connection, "management"), SqlLedger(database))
+
+
+@asynccontextmanager
+async def open_outbox(settings: Settings) -> AsyncIterator[Outbox]:
+    """Records on their way into the ledger. Raises StoreUnavailable where no gateway runs."""
+    async with _both_sides(settings) as (connection, _):
+        yield RedisOutbox(connection)
 
 
 @asynccontextmanager
@@ -297,19 +304,20 @@ def _assemble(
     dispatcher, pulse = Dispatcher(stores.pool), Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
     watcher = Watcher(roster.listed, client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
     rescans = Rescanner(roster.listed, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
+    bookkeeper = Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading, log)
     loops: dict[str, Loop] = {
         "heartbeat": pulse.beat_for_ever,
         "listener": pulse.listen_for_ever,
         "dispatcher": dispatcher.run,
         "watcher": watcher.run,
         "rescans": rescans.run,
-        "ledger": Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading).run,
+        "ledger": bookkeeper.run,
         "roster": roster.run,
         "reloads": lambda: upkeep.reload_for_ever(roster.backends),
     }
     supervisor, account = _supervisor(loops, log), Account(ledger, stores.own, wall_clock)
     readiness = Readiness(pulse, current)
-    gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget)
+    gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget, bookkeeper)
     supervisor.add("gauges", gauges.run)
     return Services(gateway, current, readiness, byte_budget, account, rescans, meter), supervisor
 

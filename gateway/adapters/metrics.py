@@ -122,6 +122,7 @@ class Metrics:
         self._silent.set(sample.store_silent_s)
         self._late.observe(max(0.0, sample.late_s))
         self._model_count.set(sample.models)
+        self._set_aside.set(sample.set_aside)
         self._budget.set(sample.budget_bytes)
         self._budget_used.set(sample.budget_used_bytes)
         self._budget_waiting.set(sample.budget_waiting)
@@ -211,6 +212,7 @@ class Metrics:
             "gateway_store_seconds", "One script or command of Redis, one transaction of SQL.", SHORT,
             "store", "operation",
         )  # fmt: skip
+        self._set_aside = self._gauge("gateway_records_set_aside", "Records that SQL refused; the leader's.")
         self._budget = self._gauge("gateway_byte_budget_bytes", "Bytes of bodies and answers that may be held at once.")
         self._budget_used = self._gauge("gateway_byte_budget_used_bytes", "Bytes of that budget that are taken.")
         self._budget_waiting = self._gauge("gateway_byte_budget_waiting", "Bodies left unread until there is room.")

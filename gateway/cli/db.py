@@ -1,20 +1,20 @@
-"""`gateway db ...`: the schema of the database."""
+"""`gateway db ...`: the schema of the database, and what it refused to keep."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.desk import FAILED, Desk, Json, set_up, show_json, telling
+from gateway.cli.desk import FAILED, Desk, Json, look, set_up, show_json, show_list, telling
 
 if TYPE_CHECKING:
+    from gateway.settings import Settings
     from gateway.wiring import Schema
 
-app = typer.Typer(
-    callback=set_up, help="The database: what schema it is at, and bringing it to the newest.", no_args_is_help=True
-)
+app = typer.Typer(callback=set_up, help="The database: its schema, and what it refused to keep.", no_args_is_help=True)
 
 
 @app.command()
@@ -37,6 +37,32 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     _show(found, "It is the newest." if found.is_newest else "Run gateway db upgrade.", as_json=as_json)
     if not found.is_newest:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def aside(
+    context: typer.Context,
+    again: Annotated[
+        bool, typer.Option("--again", help="Have them written again, now that the reason is gone.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Records of ended jobs that the database refused: each with the reason. None of them is in the ledger."""
+
+    async def work(settings: Settings) -> Mapping[str, str]:
+        from gateway.wiring import open_outbox
+
+        async with open_outbox(settings) as outbox:
+            found = await outbox.aside()
+            if again:
+                await outbox.ask_again(tuple(found))
+            return found
+
+    found = look(context, work)
+    rows = [{"token": token, "reason": reason} for token, reason in found.items()]
+    show_list(("token", "reason"), rows, as_json=as_json)
+    if again and not as_json:
+        typer.echo(f"{len(rows)} records are to be written again; what is refused again is set aside again.")
 
 
 def _show(schema: Schema, sentence: str, *, as_json: bool) -> None:

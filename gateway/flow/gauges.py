@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.held import HeldJobs
+from gateway.flow.keep_books import Bookkeeper
 from gateway.flow.leave import Exit
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
@@ -31,6 +32,7 @@ class Gauges:
     supervisor: Supervisor
     current: CurrentCatalogue
     byte_budget: ByteBudget
+    bookkeeper: Bookkeeper
 
     async def run(self) -> None:
         """Sample for ever."""
@@ -59,6 +61,7 @@ class Gauges:
             else frozenset(),
             loops={loop.name: (loop.is_running, loop.restarts) for loop in self.supervisor.states},
             models=len(self.current.catalogue.models),
+            set_aside=self.bookkeeper.aside,
             budget_bytes=self.byte_budget.total,
             budget_used_bytes=self.byte_budget.used,
             budget_waiting=self.byte_budget.waiting,

@@ -32,6 +32,7 @@ from gateway.ports.jobs import (
     Remembered,
     SeedsNeeded,
     Tallies,
+    Unreadable,
     Woken,
 )
 from gateway.ports.log import Log
@@ -98,6 +99,7 @@ __all__ = [
     "SlotView",
     "SpeedBooks",
     "Tallies",
+    "Unreadable",
     "UsageBooks",
     "WaitingJob",
     "Wished",

@@ -27,8 +27,11 @@ class KeyStore(Protocol):
 class Ledger(Protocol):
     """Closed jobs."""
 
-    async def insert(self, records: Sequence[Record]) -> None:
-        """Keep each record once: an id already kept is left alone, but for one kept as `lost`, which is corrected."""
+    async def insert(self, records: Sequence[Record]) -> Mapping[str, str]:
+        """Keep each record once: an id already kept is left alone, but for one kept as `lost`, which is corrected.
+
+        Gives those that can never be kept, by job, with the reason; the others are kept all the same.
+        """
 
     async def used(self, tenant_id: str, measure: Measure, window: Window, since: float) -> float:
         """What the tenant's jobs that entered at or after `since` used of this measure."""

@@ -226,14 +226,34 @@ class JobStore(Protocol):
         """The revocation epoch now."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A closed record that cannot be understood; `job_id` is "" where not even that can be told."""
+
+    job_id: str
+    why: str
+
+
 class Outbox(Protocol):
     """Closed records on their way into the ledger."""
 
-    async def read(self, count: int) -> Sequence[tuple[str, Record]]:
-        """The oldest records with their tokens; they stay until dropped."""
+    async def read(self, count: int) -> Sequence[tuple[str, Record | Unreadable]]:
+        """The oldest records with their tokens; they stay until dropped or set aside."""
 
     async def drop(self, tokens: Sequence[str]) -> None:
         """Forget records that the ledger has."""
+
+    async def set_aside(self, token: str, why: str) -> None:
+        """Keep that record apart, so that it holds up no other; set aside twice it is kept once."""
+
+    async def aside(self) -> Mapping[str, str]:
+        """What was set aside: by token, why."""
+
+    async def aside_count(self) -> int:
+        """How many were."""
+
+    async def ask_again(self, tokens: Sequence[str]) -> None:
+        """Back among the others with those that were set aside."""
 
     async def admitted(self) -> Count:
         """How many jobs were admitted since the store's data began."""

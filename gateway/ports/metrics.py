@@ -33,7 +33,8 @@ class EndedCall:
 class Sample:
     """The state of one process at one moment. `backends` maps a name to its state and is empty unless this leads.
 
-    `budget_*`: the byte budget, what of it is taken, and how many bodies wait for room in it.
+    `set_aside`: records that the ledger cannot keep, as the leader knows. `budget_*`: the byte budget, what of it is
+    taken, and how many bodies wait for room in it.
     """
 
     is_ready: bool
@@ -47,6 +48,7 @@ class Sample:
     recovering: frozenset[str] = frozenset()
     loops: Mapping[str, tuple[bool, int]] = field(default_factory=dict)
     models: int = 0
+    set_aside: int = 0
     budget_bytes: int = 0
     budget_used_bytes: int = 0
     budget_waiting: int = 0

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from types import SimpleNamespace
+
+from gateway.wiring import open_outbox
 
 
 def test_a_database_is_checked_upgraded_and_checked_again(gateway):
@@ -33,3 +37,26 @@ def test_a_database_that_cannot_be_reached_is_told_in_one_sentence(gateway):
 
     assert told.startswith("gateway: The database cannot be reached")
     assert "hidden" not in told
+
+
+def test_records_that_were_set_aside_are_shown_and_sent_again(gateway, valkey):
+    gateway.redis_url = valkey.url
+    assert gateway.json("db", "aside") == []
+    valkey.client.xadd("{gateway}:outbox", {"job": "j1", "entered": "1"}, id="5-0")
+
+    async def set_aside():
+        async with open_outbox(
+            SimpleNamespace(redis_url=valkey.url, namespace="gateway", sql_url=gateway.url)
+        ) as outbox:
+            await outbox.set_aside("5-0", "it is refused")
+
+    asyncio.run(set_aside())
+
+    assert gateway.json("db", "aside") == [{"token": "5-0", "reason": "it is refused"}]
+    assert "1 records are to be written again" in gateway("db", "aside", "--again")
+    assert gateway.json("db", "aside") == []
+    assert [fields for _, fields in valkey.client.xrange("{gateway}:outbox")] == [{"job": "j1", "entered": "1"}]
+
+
+def test_without_a_running_gateway_there_is_nothing_to_ask_for_records(gateway):
+    assert "No gateway runs here" in gateway("db", "aside", status=1)

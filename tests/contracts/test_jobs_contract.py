@@ -435,3 +435,21 @@ async def test_a_job_that_is_put_back_counts_again_only_where_its_admission_was_
     late = entry("")  # admitted after counting began, by writes that were lost
     await p.jobs.restore(new_id(), Remembered(late, await world.now_us() / MICROSECONDS, None))
     assert (await p.outbox.admitted()).admitted == 1
+
+
+async def test_a_record_that_is_set_aside_is_kept_apart_counted_and_can_come_back(world: World):
+    p = world.process("p")
+    bad, good = entry(await p.jobs.epoch()), entry(await p.jobs.epoch(), tenant_id="other")
+    for one in (bad, good):
+        await queued(p.jobs, one)
+        await p.jobs.leave(leaving(one.job_id))
+    (token, record), (_, other) = await p.outbox.read(10)
+    for _ in range(2):
+        await p.outbox.set_aside(token, "it is refused")
+    assert [kept for _, kept in await p.outbox.read(10)] == [other]
+    assert (await p.outbox.aside(), await p.outbox.aside_count()) == ({token: "it is refused"}, 1)
+    assert (await p.outbox.tally()).unwritten.keys() == {bad.job_id, good.job_id}
+    for _ in range(2):
+        await p.outbox.ask_again([token, "0-1"])
+    assert [kept for _, kept in await p.outbox.read(10)] == [other, record]
+    assert (await p.outbox.aside(), await p.outbox.aside_count()) == ({}, 0)

@@ -34,6 +34,7 @@ def gauges_of(process, meter, byte_budget=None):
         process.supervisor,
         process.current,
         byte_budget or ByteBudget(),
+        process.bookkeeper,
     )
 
 
@@ -66,6 +67,7 @@ async def test_a_sample_tells_of_leading_jobs_backends_and_loops():
         recovering=frozenset(),
         loops=loops,
         models=len(world.process.current.catalogue.models),
+        set_aside=0,
         budget_bytes=1000,
         budget_used_bytes=400,
         budget_waiting=1,

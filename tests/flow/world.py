@@ -195,22 +195,24 @@ class Keys:
 
 @dataclass
 class MemoryLedger:
-    """The ledger: each job once. `used_before` is what earlier jobs used of every quota."""
+    """The ledger: each job once, but for those `refused`. `used_before` is what earlier jobs used of every quota."""
 
     records: dict[str, Record] = field(default_factory=dict)
     used_before: float = 0.0
     asked: list[tuple[str, Measure, Window, float]] = field(default_factory=list)
     is_away: bool = False
+    refused: set[str] = field(default_factory=set)
     noted: dict[float, Count] = field(default_factory=dict)
 
-    async def insert(self, records: Sequence[Record]) -> None:
+    async def insert(self, records: Sequence[Record]) -> Mapping[str, str]:
         await asyncio.sleep(WIRE_S)
         if self.is_away:
             raise StoreUnavailable("The database cannot be reached.")
         for record in records:
             kept = self.records.get(record.job_id)
-            if kept is None or kept.outcome is Outcome.LOST:
+            if record.job_id not in self.refused and (kept is None or kept.outcome is Outcome.LOST):
                 self.records[record.job_id] = record
+        return {record.job_id: "no" for record in records if record.job_id in self.refused}
 
     async def note_count(self, count: Count) -> None:
         await asyncio.sleep(WIRE_S)
@@ -287,7 +289,7 @@ class Process:
         seen, declared = lambda: self.dispatcher.pool, lambda: tuple(backends.declared.values())
         self.rescans = Rescanner(declared, self.jobs, self.upkeep, self.current, pool_seen=seen)
         self.watcher = Watcher(declared, backends, self.jobs, self.upkeep, self.current, pool_seen=seen)
-        self.bookkeeper = Bookkeeper(self.jobs, ledger, lambda: self.dispatcher.is_leading)
+        self.bookkeeper = Bookkeeper(self.jobs, ledger, lambda: self.dispatcher.is_leading, self.log)
         self.failures: list[tuple[str, BaseException]] = []
         self.supervisor = Supervisor(lambda loop, error: self.failures.append((loop, error)))
         self.supervisor.add("heartbeat", self.pulse.beat_for_ever)

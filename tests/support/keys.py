@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import redis
 
-# Never collected: equal only to themselves (generation, epoch, deployment), or not yet in the ledger (outbox).
-PERMANENT = ("generation", "epoch", "deployment", "outbox")
+# Never collected: equal only to themselves (generation, epoch, deployment), or not yet in the ledger (outbox, aside).
+PERMANENT = ("generation", "epoch", "deployment", "outbox", "aside")
 
 
 def keys_without_ttl(client: redis.Redis) -> list[str]:

@@ -466,6 +466,25 @@ class MemoryJobs:
         for token in tokens:
             self._store.outbox.pop(token, None)
 
+    async def set_aside(self, token: str, why: str) -> None:
+        """Keep that record apart, so that it holds up no other."""
+        if token in self._store.outbox:
+            self._store.aside[token] = (why, self._store.outbox.pop(token))
+
+    async def aside(self) -> Mapping[str, str]:
+        """What was set aside: by token, why."""
+        return {token: why for token, (why, _) in self._store.aside.items()}
+
+    async def aside_count(self) -> int:
+        """How many were."""
+        return len(self._store.aside)
+
+    async def ask_again(self, tokens: Sequence[str]) -> None:
+        """Back among the others with those that were set aside."""
+        for token in tokens:
+            if token in self._store.aside:
+                self._store.outbox[str(self._store.number())] = self._store.aside.pop(token)[1]
+
     async def admitted(self) -> Count:
         """How many jobs were admitted since the store's data began."""
         return Count(self._store.counting_since_us / MICROSECONDS, self._store.admitted)
@@ -474,7 +493,8 @@ class MemoryJobs:
         """What was admitted and has no record in the ledger yet."""
         store = self._store
         entered = {job_id: job.entered_us / MICROSECONDS for job_id, job in store.jobs.items() if job.tenant != UPKEEP}
-        unwritten = {record.job_id: record.entered_at for _, record in store.outbox.values()}
+        closed = [*store.outbox.values(), *(kept for _, kept in store.aside.values())]
+        unwritten = {record.job_id: record.entered_at for _, record in closed}
         still_open = {job_id: entered[job_id] for job_id in store.of() if job_id in entered}
         return Tally(store.now_us / MICROSECONDS, await self.admitted(), still_open, unwritten)
 

@@ -121,6 +121,7 @@ class MemoryStore:
         self.term = 0
         self.events: list[tuple[int, str, str]] = []
         self.outbox: dict[str, tuple[str, Record]] = {}
+        self.aside: dict[str, tuple[str, tuple[str, Record]]] = {}
         self.options: dict[str, dict[str, Any]] = {}
         self.option_versions: dict[str, str] = {}
 

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from asyncpg import PostgresError  # type: ignore[import-untyped]
+from asyncpg.exceptions import DataError as UnencodableError  # type: ignore[import-untyped]
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -83,6 +84,21 @@ def translated() -> Iterator[None]:
     except (SQLAlchemyError, PostgresError, sqlite3.Error, OSError) as error:
         # SQLAlchemyError: no connection of the pool became free. The others come from asyncpg while it connects.
         raise StoreUnavailable(f"The database cannot be reached: {type(error).__name__}.") from error
+
+
+def refusal_of(error: BaseException) -> str:
+    """Why the database refused what is in a statement, "" where it failed for another reason: away, full, busy.
+
+    SQLSTATE class 22 is "data exception", 23 "integrity constraint violation" (PostgreSQL, appendix A).
+    """
+    cause = error if isinstance(error, DBAPIError) else error.__cause__
+    if not isinstance(cause, DBAPIError):
+        return ""
+    state = str(getattr(cause.orig, "sqlstate", None) or "")
+    is_refused = isinstance(cause, IntegrityError) or state[:2] in ("22", "23")
+    # asyncpg itself refuses what it cannot encode; there is no SQLSTATE then.
+    is_refused = is_refused or isinstance(getattr(cause.orig, "__cause__", None), UnencodableError)
+    return _plain(cause) if is_refused else ""
 
 
 def _plain(error: DBAPIError) -> str:

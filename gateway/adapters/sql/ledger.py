@@ -1,7 +1,7 @@
 """The ledger: one record a job, kept whatever its texts and numbers are, and sums over it.
 
-A record that the database refused would hold up the outbox behind it for ever, so what PostgreSQL cannot keep (NUL,
-lone surrogates) and what SQLite turns into NULL (NaN) is replaced before it is sent.
+What PostgreSQL cannot keep (NUL, lone surrogates) and what SQLite turns into NULL (NaN) is replaced before it is sent.
+A record that the database refuses all the same is told by its job, and holds up no other.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, Select, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
-from gateway.adapters.sql.engine import Database
+from gateway.adapters.sql.engine import Database, refusal_of
 from gateway.adapters.sql.tables import keys, ledger, meta, tenants
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.jobs import Operation, Outcome
 from gateway.domain.reconciliation import Count
 from gateway.domain.reports import DAY_S, Grouping, UsageQuestion, UsageRow, day_of
@@ -36,12 +38,27 @@ class SqlLedger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def insert(self, records: Sequence[Record]) -> None:
-        """Keep each record once: an id already kept is left alone, but for one kept as `lost`, which is corrected."""
-        if not records:
-            return
-        async with self._database.writing() as connection:
-            await connection.execute(_upsert(self._database.is_sqlite), [_row_of(record) for record in records])
+    async def insert(self, records: Sequence[Record]) -> Mapping[str, str]:
+        """Keep each record once: an id already kept is left alone, but for one kept as `lost`, which is corrected.
+
+        Gives those that the database refuses for what is in them, by job, with the reason; the others are kept.
+        """
+        return await self._insert([_row_of(record) for record in records]) if records else {}
+
+    async def _insert(self, rows: list[dict[str, Any]]) -> dict[str, str]:
+        """Rows that are refused together are tried in halves, until those at fault stand alone."""
+        try:
+            async with self._database.writing() as connection:
+                await connection.execute(_upsert(self._database.is_sqlite), rows)
+        except (IntegrityError, StoreUnavailable) as error:
+            reason = refusal_of(error)
+            if not reason:
+                raise
+            if len(rows) == 1:
+                return {rows[0]["job_id"]: reason}
+            middle = len(rows) // 2
+            return await self._insert(rows[:middle]) | await self._insert(rows[middle:])
+        return {}
 
     async def used(self, tenant_id: str, measure: Measure, window: Window, since: float) -> float:
         """What the tenant's jobs that entered at or after `since` used; `window` is told by `since` already."""
@@ -118,7 +135,7 @@ def _upsert(is_sqlite: bool) -> Insert:
 
 def _row_of(record: Record) -> dict[str, Any]:
     row = {name: _keepable(getattr(record, name)) for name in _COLUMNS}
-    return {**row, "day": day_of(row["entered_at"])}
+    return {**row, "day": _keepable(day_of(row["entered_at"]))}
 
 
 def _keepable(value: Any) -> Any:  # noqa: ANN401 - any field of a record

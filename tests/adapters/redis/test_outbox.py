@@ -9,6 +9,7 @@ from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.outbox import RedisOutbox, record_of
 from gateway.domain.jobs import Operation, Outcome
 from gateway.domain.usage import Record
+from gateway.ports import Unreadable
 from tests.contracts.job_worlds import entry, leaving, queued
 
 
@@ -64,3 +65,47 @@ async def test_every_outcome_survives_the_way_through_the_store(connection, outc
     await queued(jobs, asked)
     await jobs.leave(leaving(asked.job_id, outcome=outcome))
     assert [record.outcome for _, record in await outbox.read(10)] == [outcome]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"static", b"{"),
+        (b"static", b"[]"),
+        (b"static", b"{}"),
+        (b"final", b'{"images": 1.5}'),
+        (b"final", b'{"images": "two"}'),
+        (b"final", b'{"gpu_seconds": null}'),
+        (b"outcome", b"vanished"),
+        (b"entered", b"yesterday"),
+        (b"entered", b"1" + b"0" * 5000),
+        (b"backend", b"\xff"),
+        (b"job", b"\xff"),
+        (b"job", None),
+    ],
+)
+async def test_an_entry_that_cannot_be_understood_holds_up_no_other_and_comes_back_as_it_was(connection, name, value):
+    good = {
+        b"job": b"j",
+        b"outcome": b"finished",
+        b"entered": b"1",
+        b"started": b"0",
+        b"ended": b"2",
+        b"backend": b"",
+        b"static": b'{"tenant_id": "t", "key_id": "k", "operation": "txt2img", "of_a_newer_gateway": 1}',
+        b"final": b'{"images": 1, "gpu_seconds": 2}',
+    }
+    bad = {key: kept for key, kept in (good | {name: value}).items() if kept is not None}
+    for fields in (bad, good):
+        await connection.command(
+            "XADD", connection.key("outbox"), "*", *(word for pair in fields.items() for word in pair)
+        )
+    outbox = RedisOutbox(connection)
+    (token, unreadable), (_, record) = await outbox.read(10)
+    assert isinstance(unreadable, Unreadable)
+    assert unreadable.why
+    assert (record.job_id, record.images) == ("j", 1)
+    await outbox.set_aside(token, unreadable.why)
+    assert [kept for _, kept in await outbox.read(10)] == [record]
+    await outbox.ask_again([token])
+    assert [kept for _, kept in await outbox.read(10)] == [record, unreadable]

@@ -7,11 +7,12 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.tables import ledger as table
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.jobs import Operation, Outcome
 from gateway.domain.reconciliation import Count
 from gateway.domain.reports import DAY_S, Grouping, UsageQuestion, UsageRow
@@ -218,3 +219,35 @@ async def test_a_count_is_kept_exactly_and_replaced_by_a_later_one_of_the_same_b
     await ledger.note_count(Count(since + 1e-6, 1))
 
     assert sorted(await ledger.counts(), key=lambda count: count.since) == [Count(since, 8), Count(since + 1e-6, 1)]
+
+
+async def refuse_model(database, model):
+    """What an operator's own rule in the database could be: no record of this model."""
+    async with database.writing() as connection:
+        if database.is_sqlite:
+            rule = f"BEGIN SELECT RAISE(ABORT, 'not {model}') WHERE NEW.model = '{model}'; END"
+            await connection.execute(text(f"CREATE TRIGGER refuse BEFORE INSERT ON ledger {rule}"))
+        else:
+            await connection.execute(text(f"ALTER TABLE ledger ADD CHECK (model <> '{model}')"))
+
+
+async def test_records_that_the_database_refuses_are_told_and_all_others_are_kept(ledger, database):
+    await refuse_model(database, "poison")
+    records = [
+        replace(RECORD, job_id=f"j{number}", model="poison" if number in (0, 7, 8) else "red") for number in range(20)
+    ]
+
+    refused = await ledger.insert(records)
+
+    assert set(refused) == {"j0", "j7", "j8"}
+    assert all(refused.values())
+    assert await ledger.recorded_of([one.job_id for one in records]) == 17
+    assert await ledger.insert(records[1:3]) == {}
+
+
+async def test_a_database_that_is_away_or_takes_no_writes_refuses_no_record(ledger, database):
+    async with database.writing() as connection:
+        await connection.execute(text("DROP TABLE ledger"))
+
+    with pytest.raises(StoreUnavailable):
+        await ledger.insert([RECORD, replace(RECORD, job_id="other")])

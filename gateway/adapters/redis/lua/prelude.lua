@@ -7,7 +7,7 @@
 --
 -- Keys, all below the prefix P (times are microseconds since the epoch, by the server's clock):
 --   generation, epoch        random texts, compared for equality only; kept until the data are lost
---                            (with outbox the only keys without a TTL; heartbeats renew those of procs, slot, loaded,
+--                            (with outbox and aside the only keys without a TTL; heartbeats renew those of procs, slot, loaded,
 --                            bstate, catalogue, catalogue_version, tickets, admitted and held)
 --   procs                    zset: process -> last heartbeat
 --   held:<process>           set of the jobs that this process answers for
@@ -36,6 +36,7 @@
 --                            ["look", job, process, with preview], ["wish", job, wish], ["preview", job, image]
 --   wake:<process>:d         "D" while there is work for the dispatcher in that process
 --   outbox                   stream of closed records, until they stand in SQL
+--   aside                    hash: id in the stream -> a record that SQL cannot keep, with the reason (MessagePack)
 --   op:<id>                  first answer of an operation
 -- Identifiers of jobs, tenants and processes hold no white space; names of backends and checkpoints may.
 
