@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,10 @@ _SMALL = Request("POST", "/sdapi/v1/txt2img", answers.asked("small"))
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """CPU milliseconds of the gateway for one generation call, and a second when nobody calls (Valkey apart)."""
+    """CPU milliseconds of the gateway for one generation call, and a second when nobody calls (Valkey apart).
+
+    A call that still waits when the run ends has entered and leaves: it counts as one.
+    """
 
     what: str
     count: int
@@ -69,6 +72,7 @@ def _point(home: Path, server: servers.Server, what: str, count: int, *, is_quic
     if what == "waiting jobs" and count:
         # They wait because more callers than backends ask all the time: the queue is as long as that.
         found = measure(home, server, _SMALL, concurrency=count + 8, seconds=max(seconds, count / 100))
+        found = replace(found, cpu_ms=found.cpu_ms * found.calls / (found.calls + count))
     else:
         found = measure(home, server, _SMALL, concurrency=2 if what == "backends" else 4, seconds=seconds)
     idle_share = idle / found.calls_per_s if found.calls_per_s else 0.0
