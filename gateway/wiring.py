@@ -34,7 +34,7 @@ from gateway.adapters.telemetry import Log as LogLines
 from gateway.adapters.tracing import open_tracer, outgoing_headers
 from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.managed import KeptBackend
+from gateway.domain.managed import KeptBackend, UnknownName
 from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.reports import UsageQuestion
 from gateway.flow.account import Account
@@ -63,7 +63,7 @@ from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
 from gateway.flow.snapshot import CurrentCatalogue
 from gateway.flow.supervise import Loop, LoopsFailed, Supervisor
-from gateway.flow.upkeep import Upkeep
+from gateway.flow.upkeep import Found, Upkeep
 from gateway.flow.watch import Watcher
 from gateway.ports import Announcer, BackendClient, Log, Outbox
 from gateway.ports.metrics import Meter
@@ -284,8 +284,8 @@ def _assemble(
     settings: Settings, stores: Stores, client: BackendClient, roster: Roster, log: Log, meter: Meter
 ) -> tuple[Services, Supervisor]:
     ledger, held, epoch, current = SqlLedger(stores.database), HeldJobs(), Epoch(), CurrentCatalogue()
-    way_out = Exit(stores.jobs, held)
-    byte_budget, upkeep = _byte_budget(settings), Upkeep(client, stores.pool, stores.jobs, held)
+    byte_budget, way_out = _byte_budget(settings), Exit(stores.jobs, held)
+    upkeep = Upkeep(client, stores.pool, stores.jobs, held, _found(stores.manager, log))
     forwarder = Forwarder(client, stores.pool, roster.backends, current, Attendant(client, stores.own), byte_budget)
     gateway = Gateway(
         Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
@@ -332,6 +332,17 @@ def _supervisor(loops: dict[str, Loop], log: Log) -> Supervisor:
     for name, loop in loops.items():
         supervisor.add(name, loop)
     return supervisor
+
+
+def _found(manager: Manager, log: Log) -> Found:
+    """Keeps what options of a backend were before they were set; those of declared ones stand in the log alone."""
+
+    async def keep(backend: str, options: Mapping[str, Any]) -> None:
+        log.warn("options_set", backend=backend, before=options)
+        with suppress(UnknownName):
+            await manager.remember_options(Author("gateway", wall_clock()), backend, options)
+
+    return keep
 
 
 def _faults(upkeep: Upkeep, current: CurrentCatalogue) -> Faults:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from gateway.domain.managed import KeptBackend
 if TYPE_CHECKING:
     from gateway.flow.changes import Author
     from gateway.flow.manage import Manager
+    from gateway.settings import Settings
 
 app = typer.Typer(callback=set_up, help="Backends: the SD.Next servers of the pool.", no_args_is_help=True)
 
@@ -117,6 +119,23 @@ def change(  # noqa: PLR0913, PLR0917 - a command's options
 
 @app.command()
 def remove(context: typer.Context, backend: Ref, as_json: Json = False) -> None:
-    """Take a server out of the pool; the option values it had before the gateway are written, to be put back."""
+    """Take a server out of the pool, and put the options back that the gateway had set there."""
     removed = run(context, lambda manager, author: manager.remove_backend(author, backend))
+    if removed.old_options:
+        asyncio.run(_put_back(context.obj.settings(), removed))
     show_one(described(removed), as_json=as_json)
+
+
+async def _put_back(settings: Settings, removed: KeptBackend) -> None:
+    """Its options as they were, once no gateway sets them any more. What cannot be written is told."""
+    from gateway.domain.errors import AttemptFailed
+    from gateway.flow.roster import READ_EVERY_S
+    from gateway.flow.upkeep import write_options
+    from gateway.wiring import open_backends
+
+    await asyncio.sleep(2 * READ_EVERY_S)
+    async with open_backends(settings) as (_, client):
+        try:
+            await write_options(client, removed.backend, removed.old_options)
+        except AttemptFailed as failed:
+            typer.echo(f"Its options could not be put back ({failed}); set them there: old_options below.", err=True)

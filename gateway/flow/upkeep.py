@@ -7,7 +7,7 @@ option that is absent is wrong.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
@@ -39,15 +39,21 @@ SLOT_TRIES = 300
 MOST_RELOADS = 100
 OK = 200
 
+Found = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+
 
 class Upkeep:
     """Brings a backend into the state the gateway relies on.
 
-    `rescanned` has the rescans made here since this process leads; while a backend is in `rescanning` its lists lie.
+    `found` is told what each option was before it is set (name of the backend, values). `rescanned` has the rescans
+    made here since this process leads; while a backend is in `rescanning` its lists lie.
     """
 
-    def __init__(self, client: BackendClient, pool: PoolStore, jobs: JobStore, held: HeldJobs) -> None:
+    def __init__(
+        self, client: BackendClient, pool: PoolStore, jobs: JobStore, held: HeldJobs, found: Found | None = None
+    ) -> None:
         self._client = client
+        self._found = found
         self._pool = pool
         self._jobs = jobs
         self._held = held
@@ -56,14 +62,28 @@ class Upkeep:
         self._reloads: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MOST_RELOADS)
 
     async def wrong_options(self, backend: Backend) -> dict[str, Any]:
-        """The managed options that have another value there. Raises AttemptFailed."""
-        reply = await self._client.get(backend, "/sdapi/v1/options", ANSWER_TIMEOUT_S)
+        """The managed options that have another value there, with the right one. Raises AttemptFailed."""
+        options = await self._options(backend)
+        return {key: value for key, value in MANAGED_OPTIONS.items() if options.get(key) != value}
+
+    async def _options(self, backend: Backend, route: str = "options") -> dict[str, Any]:
+        reply = await self._client.get(backend, f"/sdapi/v1/{route}", ANSWER_TIMEOUT_S)
         if reply.status != OK:
             raise AttemptFailed(f"The backend answered {reply.status} when asked for its options.")
         options = decoded(reply.body)
         if not isinstance(options, dict):
             raise AttemptFailed("The backend's options are not an object.")
-        return {key: value for key, value in MANAGED_OPTIONS.items() if options.get(key) != value}
+        return options
+
+    async def _tell_found(self, backend: Backend, names: Iterable[str]) -> None:
+        """What these options are now: the value listed, else the default. Where neither is told nothing is kept."""
+        if self._found is None:
+            return
+        known = await self._options(backend)
+        with suppress(AttemptFailed):
+            about = (await self._options(backend, "options-info")).items()
+            known = {name: it["default"] for name, it in about if isinstance(it, dict) and "default" in it} | known
+        await self._found(backend.name, {name: known[name] for name in names if name in known})
 
     async def set_options(self, backend: Backend) -> bool:
         """Set what is wrong and read it back; False while a job holds the slot, or if it did not take.
@@ -76,7 +96,8 @@ class Upkeep:
         async with self._slot(backend) as is_held:
             if not is_held:
                 return False
-            await self._client.post(backend, "/sdapi/v1/options", msgspec.json.encode(wrong), OPTIONS_TIMEOUT_S)
+            await self._tell_found(backend, wrong)
+            await write_options(self._client, backend, wrong)
             return not await self.wrong_options(backend)
 
     async def rescan(self, backend: Backend, rescan: Rescan) -> None:
@@ -130,6 +151,11 @@ class Upkeep:
                     await self._jobs.leave(Leaving(new_id(), job_id, Outcome.FINISHED))
         finally:
             self._held.close(job_id)
+
+
+async def write_options(client: BackendClient, backend: Backend, options: Mapping[str, Any]) -> None:
+    """Set these options there. Raises AttemptFailed if it is not answered; whether they took is another question."""
+    await client.post(backend, "/sdapi/v1/options", msgspec.json.encode(options), OPTIONS_TIMEOUT_S)
 
 
 def decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON of a backend

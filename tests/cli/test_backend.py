@@ -1,8 +1,18 @@
 from __future__ import annotations
 
-import pytest
+import asyncio
 
-from gateway.settings import BackendSettings
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli import backend
+from gateway.cli.desk import Desk
+from gateway.domain.backends import Backend
+from gateway.settings import BackendSettings, Settings
+from gateway.wiring import open_management
+from tests.support.pools import AUTHOR, Sim
+from tests.support.ports import free_port
+from tests.support.processes import wait_until
 
 
 def test_a_backend_is_added_changed_and_removed_and_its_password_never_told(gateway, tmp_path):
@@ -26,6 +36,27 @@ def test_a_backend_is_added_changed_and_removed_and_its_password_never_told(gate
     assert "hidden" not in gateway("backend", "show", "gpu-1")
     assert gateway.json("backend", "remove", "gpu-1") == changed
     assert gateway.json("backend", "list") == []
+
+
+def test_a_backend_that_is_removed_gets_its_options_back(gateways, tmp_path):
+    port = free_port()
+    sim = Sim("one", port, gateways.start("sim-backend", "--port", str(port), "--models", "red", port=port))
+    wait_until(sim.is_up, "the backend is up")
+    settings = Settings(data_dir=tmp_path, alone=True)
+    desk = Desk(lambda: settings, lambda: 1_800_000_000.0, "cli:tester")
+
+    async def add(name, url):
+        async with open_management(settings) as manager:
+            await manager.add_backend(AUTHOR, Backend(name, url))
+            await manager.remember_options(AUTHOR, name, {"samples_format": "webp"})
+
+    asyncio.run(add("gpu-1", sim.url))
+    asyncio.run(add("gone", f"http://127.0.0.1:{free_port()}"))
+    removed = {name: CliRunner().invoke(backend.app, ["remove", name], obj=desk) for name in ("gpu-1", "gone")}
+    assert sim.ask("/sdapi/v1/options")["samples_format"] == "webp"
+    assert [done.exit_code for done in removed.values()] == [0, 0]
+    told = {name: "could not be put back" in done.stderr for name, done in removed.items()}
+    assert told == {"gpu-1": False, "gone": True}
 
 
 @pytest.mark.parametrize(
