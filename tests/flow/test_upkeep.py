@@ -38,22 +38,21 @@ async def test_nothing_is_written_and_no_slot_taken_where_all_is_right():
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["with its defaults told", "without"])
 async def test_what_an_option_was_is_kept_before_it_is_set_the_default_where_it_is_not_listed(is_told):
-    async with running() as world:
+    async with running(ready=False) as world:
         process, backend, server, kept = world.process, world.backends.declared["a"], world.backends["a"], []
-        default = server.simulation.facts.options["server_rate_limit"].default
 
         async def keep(name, options):
-            assert await process.upkeep.wrong_options(backend) != {}
-            kept.append((name, dict(options)))
+            kept.append((name, dict(options), await process.upkeep.wrong_options(backend)))
 
         options_of(world).set("samples_format", "webp")
-        options_of(world).set("server_rate_limit", default)
         if not is_told:
             server.arm_once("500", path="/sdapi/v1/options-info")
         upkeep = Upkeep(world.backends, process.jobs, process.jobs, process.held, keep)
         assert await upkeep.set_options(backend)
         assert await upkeep.set_options(backend)
-        assert kept == [("a", {"samples_format": "webp"} | ({"server_rate_limit": default} if is_told else {}))]
+        facts = server.simulation.facts.options
+        unlisted = {name: facts[name].default for name in MANAGED_OPTIONS if is_told}
+        assert kept == [("a", unlisted | {"samples_format": "webp"}, MANAGED_OPTIONS)]
 
 
 async def test_options_that_do_not_take_are_told():
