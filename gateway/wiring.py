@@ -31,6 +31,7 @@ from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.migrate import Schema
 from gateway.adapters.sql.migrate import check as check_schema
 from gateway.adapters.sql.migrate import migrate as migrate_schema
+from gateway.adapters.sql.pruning import SqlPruner
 from gateway.adapters.telemetry import Log as LogLines
 from gateway.adapters.tracing import open_tracer, outgoing_headers
 from gateway.domain.backends import Backend
@@ -56,6 +57,7 @@ from gateway.flow.look import Onlooker
 from gateway.flow.manage import Manager
 from gateway.flow.own_jobs import OwnWork
 from gateway.flow.own_view import OwnOptions
+from gateway.flow.prune import Pruner
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.flow.reconcile import Reconciler
@@ -166,6 +168,15 @@ async def open_management(settings: Settings) -> AsyncIterator[Manager]:
             stack.push_async_callback(connection.close)
             announcer = RedisJobs(connection, "management")
         yield Manager(SqlBookkeeper(database), SqlLedger(database), announcer, secrets.token_bytes)
+
+
+@asynccontextmanager
+async def open_pruner(settings: Settings) -> AsyncIterator[Pruner]:
+    """What forgets old records. Raises StoreUnavailable for a database that is not at the newest schema."""
+    async with open_management(settings), AsyncExitStack() as stack:
+        database = Database(settings.sql_url)
+        stack.push_async_callback(database.close)
+        yield Pruner(SqlPruner(database), SqlBookkeeper(database))
 
 
 @asynccontextmanager
