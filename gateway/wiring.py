@@ -16,8 +16,9 @@ from importlib.metadata import version
 from typing import Any
 
 from gateway.adapters.metrics import MeasuredClient, MeasuredLog, Metrics
-from gateway.adapters.redis.check import check_deployment, check_server
+from gateway.adapters.redis.check import UnfitServer
 from gateway.adapters.redis.connection import Connection
+from gateway.adapters.redis.introduction import Introduction
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.outbox import RedisOutbox
 from gateway.adapters.redis.own import RedisOwn
@@ -30,6 +31,7 @@ from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.migrate import Schema
 from gateway.adapters.sql.migrate import check as check_schema
 from gateway.adapters.sql.migrate import migrate as migrate_schema
+from gateway.adapters.sql.pruning import SqlPruner
 from gateway.adapters.telemetry import Log as LogLines
 from gateway.adapters.tracing import open_tracer, outgoing_headers
 from gateway.domain.backends import Backend
@@ -50,10 +52,12 @@ from gateway.flow.gauges import Gauges
 from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
 from gateway.flow.leave import Exit
+from gateway.flow.lifespan import meanwhile, running
 from gateway.flow.look import Onlooker
 from gateway.flow.manage import Manager
 from gateway.flow.own_jobs import OwnWork
 from gateway.flow.own_view import OwnOptions
+from gateway.flow.prune import Pruner
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.flow.reconcile import Reconciler
@@ -62,7 +66,7 @@ from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
 from gateway.flow.snapshot import CurrentCatalogue
-from gateway.flow.supervise import Loop, LoopsFailed, Supervisor
+from gateway.flow.supervise import Loop, Supervisor
 from gateway.flow.upkeep import Found, Upkeep
 from gateway.flow.watch import Watcher
 from gateway.ports import Announcer, BackendClient, Log, Outbox
@@ -73,6 +77,10 @@ from gateway.settings import Settings, environment_without_settings
 FIRST_LOOK_S = 10.0
 FAREWELL_S = 5.0
 PATIENCE_S = 5.0  # of a command that a person typed
+STORE_AWAY = (
+    "The Redis of GATEWAY_REDIS_URL has not answered since this process started. Start it, or correct its address; "
+    "the gateway asks once a second and begins by itself."
+)
 
 __all__ = [
     "Schema",
@@ -111,31 +119,35 @@ class Stores:
     pool: RedisPool
     own: RedisOwn
     manager: Manager
+    introduction: Introduction
+    deployment_id: str
 
 
 @asynccontextmanager
 async def open_stores(settings: Settings, meter: Meter) -> AsyncIterator[Stores]:
-    """Redis and SQL, with the schema brought up to date."""
+    """Redis and SQL, with the schema brought up to date. A Redis that does not answer yet is not waited for."""
     process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     async with AsyncExitStack() as stack:
         await migrate_schema(settings.sql_url)
         database = Database(settings.sql_url, observe=partial(meter.store_answered, "sql"))
         stack.push_async_callback(database.close)
-        observe = partial(meter.store_answered, "redis")
-        connection = Connection(settings.redis_url, settings.namespace, observe=observe)
+        connect = partial(
+            Connection, settings.redis_url, settings.namespace, observe=partial(meter.store_answered, "redis")
+        )
+        connection = connect(is_open=False)
         stack.push_async_callback(connection.close)
-        await check_server(connection)
         jobs = RedisJobs(connection, process, settings.lease_s)
         pool, own = RedisPool(connection, process), RedisOwn(connection, process)
-        manager = Manager(SqlBookkeeper(database), SqlLedger(database), jobs, secrets.token_bytes)
+        introduction = Introduction(connect, connection, jobs, partial(_has_run_before, SqlLedger(database)))
+        manager = Manager(SqlBookkeeper(database), SqlLedger(database), introduction, secrets.token_bytes)
         deployment_id = await manager.deployment_id()
-        is_empty = await check_deployment(connection, deployment_id)
-        jobs.belongs_to(deployment_id, has_lost_data=is_empty and await _has_run_before(manager))
-        yield Stores(connection, database, jobs, pool, own, manager)
+        with suppress(StoreUnavailable):
+            await introduction.attempt(deployment_id)
+        yield Stores(connection, database, jobs, pool, own, manager, introduction, deployment_id)
 
 
-async def _has_run_before(manager: Manager) -> bool:
-    return any(row.jobs for row in await manager.usage(UsageQuestion((), 0.0, wall_clock())))
+async def _has_run_before(ledger: SqlLedger) -> bool:
+    return any(row.jobs for row in await ledger.usage(UsageQuestion((), 0.0, wall_clock())))
 
 
 @asynccontextmanager
@@ -159,6 +171,15 @@ async def open_management(settings: Settings) -> AsyncIterator[Manager]:
             stack.push_async_callback(connection.close)
             announcer = RedisJobs(connection, "management")
         yield Manager(SqlBookkeeper(database), SqlLedger(database), announcer, secrets.token_bytes)
+
+
+@asynccontextmanager
+async def open_pruner(settings: Settings) -> AsyncIterator[Pruner]:
+    """What forgets old records. Raises StoreUnavailable for a database that is not at the newest schema."""
+    async with open_management(settings), AsyncExitStack() as stack:
+        database = Database(settings.sql_url)
+        stack.push_async_callback(database.close)
+        yield Pruner(SqlPruner(database), SqlBookkeeper(database))
 
 
 @asynccontextmanager
@@ -248,12 +269,25 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
         services.readiness.watch(supervisor, lambda: bool(getattr(state, "is_draining", False)))
         # Once the loops have ended: they would lead again.
         stack.push_async_callback(_say_goodbye, stores.pool, services.readiness.pulse)
-        await stack.enter_async_context(_running(supervisor, state))
-        with suppress(TimeoutError):  # a pool that is away must not keep a gateway from starting
-            async with asyncio.timeout(FIRST_LOOK_S if roster.backends() else 0):
-                await services.current.is_known.wait()
-        services.readiness.has_started = True
+        await stack.enter_async_context(running(supervisor, lambda why: state.end_process(why)))
+        begin = partial(_begin, stores, services, roster)
+        if stores.introduction.is_over:
+            await begin()
+        else:
+            services.readiness.waits_for = STORE_AWAY
+            log.warn("start_waits_for_store", reason=STORE_AWAY)
+            await stack.enter_async_context(meanwhile(begin, UnfitServer, lambda why: state.end_process(why)))
         yield replace(services, tracer=tracer)
+
+
+async def _begin(stores: Stores, services: Services, roster: Roster) -> None:
+    """Calls are welcome once the store is there, and a backend was seen or could have been. Raises UnfitServer."""
+    await stores.introduction.insist(stores.deployment_id)
+    services.readiness.waits_for = ""
+    with suppress(TimeoutError):  # a pool that is away must not keep a gateway from starting
+        async with asyncio.timeout(FIRST_LOOK_S if roster.backends() else 0):
+            await services.current.is_known.wait()
+    services.readiness.has_started = True
 
 
 async def _say_goodbye(pool: RedisPool, pulse: Pulse) -> None:
@@ -350,24 +384,6 @@ def _faults(upkeep: Upkeep, current: CurrentCatalogue) -> Faults:
     faults = Faults(lambda it: upkeep.ask_reload(it.backend, current.title_of(it.checkpoint, it.backend)))
     current.on_new_lists = faults.came_back
     return faults
-
-
-@asynccontextmanager
-async def _running(supervisor: Supervisor, state: Any) -> AsyncIterator[None]:  # noqa: ANN401 - Starlette's bag
-    """The loops run while the block does; if they cannot be kept running the process ends with status 1."""
-
-    async def run() -> None:
-        try:
-            await supervisor.run()
-        except LoopsFailed as failed:
-            state.end_process(str(failed))
-
-    async with asyncio.TaskGroup() as group:
-        loops = group.create_task(run(), name="loops")
-        try:
-            yield
-        finally:
-            loops.cancel()
 
 
 def backends_of(settings: Settings) -> dict[str, Backend]:

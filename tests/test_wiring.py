@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from gateway.adapters.redis.check import UnfitServer
 from gateway.domain.backends import Backend
 from gateway.domain.managed import Tenant
-from gateway.flow.supervise import Supervisor
 from gateway.settings import Settings
-from gateway.wiring import _running, backends_of, open_management, open_services, wall_clock
+from gateway.wiring import backends_of, open_management, open_services, wall_clock
+from tests.adapters.redis.test_check import server_that_says
 from tests.api.whole import KEY, opened, settings_for
 
 
@@ -62,21 +63,6 @@ async def test_the_demo_has_its_two_tenants_however_often_it_starts(tmp_path, va
     assert capsys.readouterr().out == ""
 
 
-async def test_loops_that_cannot_be_kept_running_end_the_process():
-    ended = []
-
-    async def fails():
-        raise ValueError("broken")
-
-    supervisor = Supervisor(lambda _name, _error: None)
-    supervisor.add("hopeless", fails)
-    told = asyncio.Event()
-    state = SimpleNamespace(end_process=lambda why: (ended.append(why), told.set()))
-    async with _running(supervisor, state), asyncio.timeout(30):
-        await told.wait()
-    assert ended == ["loop hopeless failed 5 times within 60 s"]
-
-
 async def test_management_needs_no_redis_and_makes_the_tables(tmp_path):
     settings = Settings(data_dir=tmp_path, alone=True)
     async with open_management(settings) as manager:
@@ -95,3 +81,24 @@ async def test_a_start_that_fails_half_way_closes_what_was_opened(tmp_path, valk
 
 def test_the_wall_clock_is_in_seconds_since_the_epoch():
     assert 1.7e9 < wall_clock() < 1e10
+
+
+async def test_a_store_that_appears_late_and_is_unfit_ends_the_process_with_the_cause(tmp_path, unused_tcp_port):
+    ended, told = [], asyncio.Event()
+    state = SimpleNamespace(end_process=lambda why: (ended.append(why), told.set()))
+    settings = settings_for(tmp_path, f"redis://127.0.0.1:{unused_tcp_port}?protocol=2", [])
+    async with open_services(settings, state) as services, asyncio.timeout(30):
+        assert not services.readiness.is_serving()
+        async with server_that_says("redis_version:6.2.14\r\nmaxmemory_policy:noeviction\r\n", unused_tcp_port):
+            await told.wait()
+    assert "needs 7 or newer" in ended[0]
+
+
+async def test_a_store_that_is_there_and_unfit_ends_the_start_with_the_cause(tmp_path, valkey):
+    valkey.client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(UnfitServer, match="Set maxmemory-policy to noeviction"):
+            async with open_services(settings_for(tmp_path, valkey.url, []), SimpleNamespace()):
+                pass
+    finally:
+        valkey.client.config_set("maxmemory-policy", "noeviction")

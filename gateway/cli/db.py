@@ -1,20 +1,35 @@
-"""`gateway db ...`: the schema of the database, and what it refused to keep."""
+"""`gateway db ...`: the schema of the database, what it refused to keep, and forgetting what is old."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.desk import FAILED, Desk, Json, look, set_up, show_json, show_list, telling
+from gateway.cli.values import date, seconds
 
 if TYPE_CHECKING:
+    from gateway.flow.prune import Pruned
     from gateway.settings import Settings
     from gateway.wiring import Schema
 
-app = typer.Typer(callback=set_up, help="The database: its schema, and what it refused to keep.", no_args_is_help=True)
+app = typer.Typer(
+    callback=set_up,
+    help="The database: its schema, what it refused to keep, and forgetting what is old.",
+    no_args_is_help=True,
+)
+
+
+class Part(StrEnum):
+    """What can be forgotten by itself."""
+
+    LEDGER = "ledger"
+    AUDIT = "audit"
 
 
 @app.command()
@@ -37,6 +52,37 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     _show(found, "It is the newest." if found.is_newest else "Run gateway db upgrade.", as_json=as_json)
     if not found.is_newest:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def prune(
+    context: typer.Context,
+    before: Annotated[str, typer.Option(help="Forget what is older: a date (UTC), or an age such as 400d.")],
+    only: Annotated[Part | None, typer.Option(help="Forget only these.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be forgotten; forget nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Forget ledger records and audit entries. Before it, save what you bill by: gateway usage --csv."""
+    desk: Desk = context.obj
+    now = desk.now()
+
+    async def work(settings: Settings) -> Pruned:
+        from gateway.flow.changes import Author
+        from gateway.wiring import open_pruner
+
+        async with open_pruner(settings) as pruner:
+            moment = now - seconds(before) if before[-1:] in "smhdw" else date(before)
+            if dry_run:
+                return await pruner.would_prune(now, moment)
+            takes = {"records": only is not Part.AUDIT, "entries": only is not Part.LEDGER}
+            return await pruner.prune(Author(desk.who, now), moment, **takes)
+
+    found = asdict(look(context, work))
+    if as_json:
+        show_json(found)
+        return
+    word = "would be forgotten" if dry_run else "forgotten"
+    typer.echo(f"{found['records']} ledger records and {found['entries']} audit entries {word}.")
 
 
 @app.command()

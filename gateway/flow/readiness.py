@@ -14,7 +14,10 @@ STORE_SILENT_S = 3.0
 
 
 class Readiness:
-    """Fulfils what `/readyz` reports; `pulse` is this process's tie to the store."""
+    """Fulfils what `/readyz` reports; `pulse` is this process's tie to the store.
+
+    `waits_for`: what keeps the start from ending, "" for nothing.
+    """
 
     def __init__(self, pulse: Pulse, current: CurrentCatalogue) -> None:
         self.pulse = pulse
@@ -22,6 +25,7 @@ class Readiness:
         self._supervisor: Supervisor | None = None
         self._is_draining: Callable[[], bool] = lambda: False
         self.has_started = False
+        self.waits_for = ""
 
     def watch(self, supervisor: Supervisor, is_draining: Callable[[], bool]) -> None:
         """Report these loops too, and drain when told."""
@@ -37,7 +41,8 @@ class Readiness:
         silent_s = asyncio.get_running_loop().time() - self.pulse.last_heard
         backends = self._current.catalogue.backends
         return {
-            "store": {"ok": self.pulse.last_beat is not None and silent_s < STORE_SILENT_S},
+            "store": {"ok": self.pulse.last_beat is not None and silent_s < STORE_SILENT_S}
+            | ({"reason": self.waits_for} if self.waits_for else {}),
             "pool": {"ok": bool(backends), "backends": len(backends), "models": len(self._current.catalogue.models)},
             "loops": {
                 "ok": all(loop.is_running for loop in loops),

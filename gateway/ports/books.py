@@ -54,10 +54,28 @@ class LedgerCounts(Protocol):
         """Every count that was noted."""
 
     async def recorded(self, since: float, until: float) -> int:
-        """How many records are of jobs that entered in [`since`, `until`]."""
+        """How many records are, or were until they were pruned, of jobs that entered in [`since`, `until`]; `since` is
+        the beginning of a count.
+        """
 
     async def recorded_of(self, job_ids: Sequence[str]) -> int:
         """How many of these jobs have a record."""
+
+
+class Prunable(Protocol):
+    """What grows for ever unless somebody forgets it. Times in seconds since the epoch."""
+
+    async def old_records(self, before: float) -> int:
+        """How many records are of jobs that entered before then."""
+
+    async def old_entries(self, before: float) -> int:
+        """How many audit entries were written before then."""
+
+    async def forget_records(self, before: float, at_most: int) -> int:
+        """Delete some of them, and keep how many; 0 when there are no more."""
+
+    async def forget_entries(self, before: float, at_most: int) -> int:
+        """Delete some of them; 0 when there are no more."""
 
 
 class Books(Protocol):

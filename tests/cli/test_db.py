@@ -2,9 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from types import SimpleNamespace
 
+from gateway.adapters.sql.engine import Database
+from gateway.adapters.sql.ledger import SqlLedger
 from gateway.wiring import open_outbox
+from tests.contracts.sql.builders import RECORD
+
+DAY = 86_400.0
 
 
 def test_a_database_is_checked_upgraded_and_checked_again(gateway):
@@ -60,3 +66,23 @@ def test_records_that_were_set_aside_are_shown_and_sent_again(gateway, valkey):
 
 def test_without_a_running_gateway_there_is_nothing_to_ask_for_records(gateway):
     assert "No gateway runs here" in gateway("db", "aside", status=1)
+
+
+def test_old_records_and_entries_are_counted_and_then_forgotten(gateway):
+    gateway("tenant", "create", "acme")  # one audit entry, at the gateway's time
+
+    async def insert():
+        database = Database(gateway.url)
+        entered = {"old": gateway.now - 100 * DAY, "new": gateway.now}
+        await SqlLedger(database).insert([replace(RECORD, job_id=job, entered_at=at) for job, at in entered.items()])
+        await database.close()
+
+    asyncio.run(insert())
+    gateway.now += 60 * DAY
+
+    told = "2 ledger records and 1 audit entries"
+    assert f"{told} would be forgotten." in gateway("db", "prune", "--before", "59d", "--dry-run")
+    assert gateway.json("db", "prune", "--before", "2027-02-01", "--only", "ledger") == {"records": 2, "entries": 0}
+    assert "0 ledger records and 1 audit entries forgotten." in gateway("db", "prune", "--before", "59d")
+    assert "latest date" in gateway("db", "prune", "--before", "0d", status=2)
+    gateway("db", "prune", status=2)

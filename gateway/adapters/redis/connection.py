@@ -63,6 +63,7 @@ class Connection:
     `timeout_s` is how long a call waits at most, connecting included; the two times a thing may be sent share it.
     `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
     `observe` is told of everything sent: a script's name, or `command`, and the seconds until its answer or failure.
+    Not `is_open`, it sends nothing until `open`.
     """
 
     def __init__(
@@ -73,11 +74,13 @@ class Connection:
         timeout_s: float = TIMEOUT_S,
         offset_ms: int = 0,
         observe: Callable[[str, float], None] | None = None,
+        is_open: bool = True,
     ) -> None:
         self.namespace = namespace
         self.offset_ms = offset_ms
         self.breaks = 0
         self._observe = observe
+        self._is_open = is_open
         self._breaker = Breaker(BREAKER_S)
         self._patience, self._send_s = Patience(), timeout_s / 2
         self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -94,6 +97,10 @@ class Connection:
         self._pool = ConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, socket_timeout=None, **options)
         self._redis = Redis(connection_pool=self._pool)
         self._blocking = Redis.from_url(url, socket_timeout=None, **options)
+
+    def open(self) -> None:
+        """From now on things are sent."""
+        self._is_open = True
 
     def key(self, name: str) -> str:
         """The full name of a key; all keys of a namespace share one hash tag, so one shard of a cluster."""
@@ -139,7 +146,7 @@ class Connection:
 
         Sends nothing while the breaker is open and is never its probe: it may wait for as long as `timeout_s`.
         """
-        if not self._breaker.is_closed:
+        if not (self._is_open and self._breaker.is_closed):
             raise _no_answer()
         try:
             async with asyncio.timeout(timeout_s + POP_GRACE_S):
@@ -160,7 +167,7 @@ class Connection:
         await self._blocking.aclose()
 
     async def _guarded(self, send: Callable[[], Awaitable[T]], name: str = "command", *, may_probe: bool = True) -> T:
-        if not (may_probe or self._breaker.is_closed):
+        if not (self._is_open and (may_probe or self._breaker.is_closed)):
             raise _no_answer()
         async with self._free_connections:
             was_closed, began = self._breaker.is_closed, _now()

@@ -29,6 +29,7 @@ from gateway.domain.usage import Measure, Record, Window
 _COLUMNS = tuple(part.name for part in fields(Record))
 _BIGGEST = 2**63 - 1
 _COUNT = "admitted since "
+PRUNED = "pruned since "
 _AT_ONCE = 10_000  # names in one question; SQLite takes 32,766
 
 
@@ -98,8 +99,13 @@ class SqlLedger:
         return [Count(float(name.removeprefix(_COUNT)), int(value)) for name, value in rows]
 
     async def recorded(self, since: float, until: float) -> int:
-        """How many records are of jobs that entered in [`since`, `until`]."""
-        return await self._count(ledger.c.entered_at.between(since, until))
+        """How many records are, or were until they were pruned, of jobs that entered in [`since`, `until`]; `since` is
+        the beginning of a count.
+        """
+        pruned = select(meta.c.value).where(meta.c.name == f"{PRUNED}{since!r}")
+        async with self._database.reading() as connection:
+            gone = int((await connection.execute(pruned)).scalar_one_or_none() or 0)
+        return gone + await self._count(ledger.c.entered_at.between(since, until))
 
     async def recorded_of(self, job_ids: Sequence[str]) -> int:
         """How many of these jobs have a record."""

@@ -35,7 +35,7 @@ async def test_a_server_that_is_not_there_is_unavailable_and_not_unfit(unused_tc
 
 
 @contextlib.asynccontextmanager
-async def server_that_says(info: str) -> AsyncIterator[str]:
+async def server_that_says(info: str, port: int = 0) -> AsyncIterator[str]:
     """A stand-in for an old server: every command is answered with this INFO."""
     writers = []
 
@@ -45,7 +45,7 @@ async def server_that_says(info: str) -> AsyncIterator[str]:
             is_asked = b"$4\r\nINFO\r\n" in data
             writer.write(f"${len(info)}\r\n{info}\r\n".encode() if is_asked else b"+OK\r\n" * data.count(b"*"))
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(talk, "127.0.0.1", port)
     try:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}?protocol=2"
     finally:
