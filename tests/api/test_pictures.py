@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 from PIL import Image
 
+from tests.api.whole import opened as opened_app
 from tests.clients.support import SECOND, encoded, opened, small_pool
 
 TWO = [{"data": encoded(Image.new("RGB", (64, 48))), "name": "a"}, {"data": encoded(Image.new("RGB", (32, 32)))}]
@@ -39,3 +41,17 @@ async def _pictures(pool):
         for pictures in (None, [], {}, TWO * 5, [3], [{"data": "http://x/y.png"}], ["AAAA"]):
             refused = await client.post("/sdapi/v1/extra-batch-images", json={**both, "imageList": pictures})
             assert refused.status_code in (422, 429), pictures
+
+
+async def test_a_picture_that_takes_long_to_read_holds_up_no_other_call(tmp_path, valkey):
+    slow = base64.b64encode(b"\xff\xd8" + b"\xff\xe0\0\2" * 200_000).decode()  # a JPEG of nothing but markers
+    async with opened_app(tmp_path, valkey) as whole:
+        clock = asyncio.get_running_loop().time
+        call = asyncio.ensure_future(whole.post("/sdapi/v1/png-info", {"image": slow}))
+        began = turned = clock()
+        longest = 0.0  # that the loop, and with it every other call, stood still
+        while not call.done():
+            await asyncio.sleep(0)
+            longest, turned = max(longest, clock() - turned), clock()
+        assert (await call).status_code == 422
+        assert longest < (turned - began) / 2
