@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from gateway.flow.snapshot import LISTS, CurrentCatalogue, PublishedInventory, cut_down
 from gateway.ports import PoolNews
 from tests.flow.test_dispatch import stores
+from tests.support.memory_jobs import MemoryJobs
+from tests.support.memory_store import MemoryStore
 
 RED = {"title": "red", "model_name": "red", "filename": "/m/red.safetensors", "sha256": None}
 BLUE = {"title": "blue", "model_name": "blue"}
@@ -58,3 +61,19 @@ async def test_the_catalogue_is_read_only_when_its_version_changed():
     assert len(jobs.named("inventories")) == 1
     assert (current.is_known.is_set(), [model.name for model in current.catalogue.models]) == (True, ["red"])
     assert (current.name_of("a", "red"), current.name_of("a", "green"), current.name_of("b", "red")) == ("red", "", "")
+
+
+async def test_the_lists_of_a_large_pool_are_read_beside_the_calls():
+    store = MemoryStore()
+    entries = [{**RED, "title": f"model-{number}", "model_name": f"model-{number}"} for number in range(1_000)]
+    store.catalogue = {f"backend-{number}": inventory(*entries).to_bytes() for number in range(16)}
+    current, clock = CurrentCatalogue(), asyncio.get_running_loop().time
+    reading = asyncio.ensure_future(current.refresh(MemoryJobs(store, "p"), "1", 0.0))
+    began = turned = clock()
+    longest = 0.0  # that the loop, and with it every call, stood still
+    while not reading.done():
+        await asyncio.sleep(0)
+        longest, turned = max(longest, clock() - turned), clock()
+    await reading
+    assert len(current.catalogue.models) == 1_000
+    assert longest < (turned - began) / 2
