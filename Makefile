@@ -9,7 +9,7 @@ IMAGE ?= sdnext-gateway
 SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run check check-deploy image test test-hostile chaos bench bench-placement format lock clean
+.PHONY: help setup setup-dev run check check-deploy image test test-hostile chaos bench bench-loading bench-placement format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -46,6 +46,9 @@ test-hostile: setup-dev  ## ten thousand hostile bodies, and as many calls of al
 
 bench-placement: setup  ## the scheduler on simulated pools: the tables of docs/benchmarks.md
 	$(BIN)/python -m bench.placement
+
+bench-loading: setup  ## what lists, options and progress take while every backend loads a checkpoint (about 80 s)
+	$(BIN)/python -m bench.loading
 
 check-deploy: setup-dev  ## rules, board, compose, unit and image, with the tools that are there (promtool, haproxy, ...)
 	$(BIN)/python -m pytest -q tests/deploy
