@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from base64 import b64decode
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -45,12 +45,12 @@ class _Upscaled(msgspec.Struct):
 class PictureRoutes:
     """Handlers for the key that asks."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, reader: Executor | None = None) -> None:
         self._asking = Asking(gateway)
         self._gateway = gateway
         # A large or odd picture takes long enough for every other call to feel it. One thread: so many pictures at a
         # time may cost, and the library's warnings are switched off for the whole process while one is read.
-        self._reader = ThreadPoolExecutor(1, "png-info")
+        self._reader = reader or ThreadPoolExecutor(1, "png-info")
 
     async def png_info(self, request: Request) -> Response:
         """How a picture was made, from its own metadata."""

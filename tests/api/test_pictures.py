@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 
+import pytest
 from PIL import Image
+from starlette.routing import Route
 
-from tests.api.whole import opened as opened_app
+from gateway.api.pictures import PictureRoutes
+from tests.api.serving import Request, application
 from tests.clients.support import SECOND, encoded, opened, small_pool
+from tests.flow.world import running
+from tests.support.inline_executor import InlineExecutor
 
 TWO = [{"data": encoded(Image.new("RGB", (64, 48))), "name": "a"}, {"data": encoded(Image.new("RGB", (32, 32)))}]
 
@@ -43,15 +47,13 @@ async def _pictures(pool):
             assert refused.status_code in (422, 429), pictures
 
 
-async def test_a_picture_that_takes_long_to_read_holds_up_no_other_call(tmp_path, valkey):
-    slow = base64.b64encode(b"\xff\xd8" + b"\xff\xe0\0\2" * 200_000).decode()  # a JPEG of nothing but markers
-    async with opened_app(tmp_path, valkey) as whole:
-        clock = asyncio.get_running_loop().time
-        call = asyncio.ensure_future(whole.post("/sdapi/v1/png-info", {"image": slow}))
-        began = turned = clock()
-        longest = 0.0  # that the loop, and with it every other call, stood still
-        while not call.done():
-            await asyncio.sleep(0)
-            longest, turned = max(longest, clock() - turned), clock()
-        assert (await call).status_code == 422
-        assert longest < (turned - began) / 2
+@pytest.mark.virtual_time
+async def test_a_picture_is_read_beside_the_calls_and_so_is_the_json_around_it():
+    path, reader = "/sdapi/v1/png-info", InlineExecutor()
+    async with running() as world:
+        route = Route(path, PictureRoutes(world.process.gateway, reader).png_info, methods=["POST"])
+        app = application(world.process.gateway, route)
+        answer = await Request(app, {"image": TWO[0]["data"]}, path).send_all()
+        assert (answer.status, answer.json["info"]) == (200, "")
+        refused = await Request(app, b"{", path).send_all()
+        assert (refused.status, len(reader.submitted)) == (422, 2)
