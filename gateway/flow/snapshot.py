@@ -91,6 +91,7 @@ class PublishedInventory:
             styles=parse_names(get("prompt-styles")),
             scripts=parse_scripts(get("scripts")),
             lora_is_safe=self.lora_is_safe,
+            options=get("options") or {},
         )
 
     def after(self, before: PublishedInventory | None, name: str) -> PublishedInventory:
