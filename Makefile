@@ -9,7 +9,7 @@ IMAGE ?= sdnext-gateway
 SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run check check-deploy image test test-hostile chaos bench bench-loading bench-placement format lock clean
+.PHONY: help setup setup-dev run check check-deploy image test test-hostile chaos bench bench-placement format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -47,9 +47,6 @@ test-hostile: setup-dev  ## ten thousand hostile bodies, and as many calls of al
 bench-placement: setup  ## the scheduler on simulated pools: the tables of docs/benchmarks.md
 	$(BIN)/python -m bench.placement
 
-bench-loading: setup  ## what lists, options and progress take while every backend loads a checkpoint (about 80 s)
-	$(BIN)/python -m bench.loading
-
 check-deploy: setup-dev  ## rules, board, compose, unit and image, with the tools that are there (promtool, haproxy, ...)
 	$(BIN)/python -m pytest -q tests/deploy
 	@if docker compose version >/dev/null 2>&1; then for profile in demo sdnext; do docker compose -f docker/compose.yml --profile $$profile config --quiet || exit 1; done; else echo "skipped: compose.yml (no docker compose)"; fi
@@ -79,3 +76,7 @@ clean:  ## remove what setup, run and test made
 bench: setup-dev  ## cost of a call beside nginx (and LiteLLM: PEERS=litellm): QUICK=1 RECORD=1 ONLY=speed,memory,growth
 	@command -v nginx >/dev/null && command -v wrk >/dev/null || { echo "make bench needs nginx and wrk: apt-get install nginx-light wrk"; exit 1; }
 	QUICK=$(QUICK) RECORD=$(RECORD) PEERS=$(PEERS) ONLY=$(ONLY) $(BIN)/python -m bench
+
+.PHONY: bench-loading
+bench-loading: setup  ## what lists, options and progress take while every backend loads a checkpoint (about 80 s)
+	$(BIN)/python -m bench.loading
