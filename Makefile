@@ -82,3 +82,7 @@ clean:  ## remove what setup, run and test made
 bench: setup-dev  ## cost of a call beside nginx (and LiteLLM: PEERS=litellm): QUICK=1 RECORD=1 ONLY=speed,memory,growth
 	@command -v nginx >/dev/null && command -v wrk >/dev/null || { echo "make bench needs nginx and wrk: apt-get install nginx-light wrk"; exit 1; }
 	QUICK=$(QUICK) RECORD=$(RECORD) PEERS=$(PEERS) ONLY=$(ONLY) $(BIN)/python -m bench
+
+.PHONY: bench-loading
+bench-loading: setup  ## what lists, options and progress take while every backend loads a checkpoint (about 80 s)
+	$(BIN)/python -m bench.loading

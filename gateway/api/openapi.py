@@ -29,7 +29,7 @@ _REQUIRED: Mapping[Operation, tuple[str, ...]] = MappingProxyType(
     {
         Operation.TXT2IMG: ("prompt",),
         Operation.IMG2IMG: ("prompt", "init_images"),
-        Operation.UPSCALE: ("image", "upscaler_1"),
+        Operation.UPSCALE: ("image",),
     }
 )
 _SUMMARIES: Mapping[Operation, str] = MappingProxyType(

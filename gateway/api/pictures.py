@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 from base64 import b64decode
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -18,6 +20,7 @@ from gateway.api.sdapi import while_connected
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
+from gateway.domain.parameters.reading import refuse_crowds
 from gateway.domain.picture_text import parameters_in, text_of
 from gateway.flow.serve import Call, Gateway, Served
 
@@ -42,18 +45,18 @@ class _Upscaled(msgspec.Struct):
 class PictureRoutes:
     """Handlers for the key that asks."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, reader: Executor | None = None) -> None:
         self._asking = Asking(gateway)
         self._gateway = gateway
+        # A large or odd picture takes long enough for every other call to feel it. One thread: so many pictures at a
+        # time may cost, and the library's warnings are switched off for the whole process while one is read.
+        self._reader = reader or ThreadPoolExecutor(1, "png-info")
 
     async def png_info(self, request: Request) -> Response:
         """How a picture was made, from its own metadata."""
         caller = await self._asking.caller(request)
-        text = _decoded(await body_of(request, caller.plan.caps.body_bytes), _OnePicture).image
-        if not text:
-            return as_json({"info": "", "items": {}, "parameters": {}})
-        info, items = text_of(_picture(text))
-        return as_json({"info": info, "items": items, "parameters": parameters_in(info)})
+        body = await body_of(request, caller.plan.caps.body_bytes)
+        return as_json(await asyncio.get_running_loop().run_in_executor(self._reader, _told_of, body))
 
     async def upscale_all(self, request: Request) -> Response:
         """Each picture of the list upscaled by a job of its own, one after the other; all of them, or an error."""
@@ -92,7 +95,16 @@ def _singles(body: bytes, caller: Caller) -> list[bytes]:
     return [msgspec.json.encode({**shared, "image": entry.data}) for entry in entries]
 
 
+def _told_of(body: bytes) -> dict[str, Any]:
+    text = _decoded(body, _OnePicture).image
+    if not text:
+        return {"info": "", "items": {}, "parameters": {}}
+    info, items = text_of(_picture(text))
+    return {"info": info, "items": items, "parameters": parameters_in(info)}
+
+
 def _decoded(body: bytes, kind: Any) -> Any:  # noqa: ANN401 - a struct or a mapping
+    refuse_crowds(body)
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

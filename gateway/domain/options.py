@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from gateway.domain.errors import InvalidRequest
@@ -74,7 +75,10 @@ TUNABLE: dict[str, Any] = {
     "eta_ddim": 0.0,
     "upscaler_for_img2img": "",
 }
-"""Further options of a generation with SD.Next's defaults (its options, observed): shown, and kept when posted."""
+"""Further options of a generation with SD.Next's defaults (its options, observed): shown, and kept when posted.
+
+A server lists those that differ from their default: where one does, its value is shown.
+"""
 
 SHOWN = PROBED | TUNABLE
 
@@ -105,14 +109,27 @@ class Posted:
     vae: str = ""
 
 
-def sorted_out(posted: Mapping[str, Any]) -> Posted:
-    """Which of the posted options are kept, remembered, forgotten or ignored. Never raises."""
+def reported(options: object) -> dict[str, Any]:
+    """Of what a server says of its options, those that may be shown: by name, in their type, no place, no secret."""
+    if not isinstance(options, Mapping):
+        return {}
+    said = {name: options[name] for name in TUNABLE if name in options and _is_harmless(name, options[name])}
+    typed = {name: _typed(name, value) for name, value in said.items()}
+    return {name: value for name, value in typed.items() if value is not None}
+
+
+def sorted_out(posted: Mapping[str, Any], of_the_pool: Mapping[str, Any] = MappingProxyType({})) -> Posted:
+    """Which of the posted options are kept, remembered, forgotten or ignored. Never raises.
+
+    `of_the_pool` are those that its servers report: posting what is shown anyway keeps nothing.
+    """
+    base = {**SHOWN, **of_the_pool}
     words = {name: posted[name].strip() for name in (MODEL, VAE) if isinstance(posted.get(name), str)}
     forgets_vae = words.get(VAE, "x").lower() in AUTOMATIC_VAES
     others = {name: value for name, value in posted.items() if name not in (MODEL, VAE)}
     harmless = {name: value for name, value in others.items() if _is_harmless(name, value)}
     known = {name: value for name, value in harmless.items() if name in SHOWN}
-    forgotten = {name for name, value in known.items() if value == SHOWN[name]}
+    forgotten = {name for name, value in known.items() if value == base[name]}
     typed = {name: _typed(name, value) for name, value in known.items() if name not in forgotten}
     ignored = others.keys() - harmless.keys() | {name for name, value in typed.items() if value is None}
     ignored |= {name for name in (MODEL, VAE) if name in posted and not words.get(name)}
@@ -165,6 +182,7 @@ def effective(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if name in known}
 
 
-def shown(stored: Mapping[str, Any]) -> dict[str, Any]:
+def shown(stored: Mapping[str, Any], of_the_pool: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """What `GET /options` shows beside the model; `samples_format` is always the one that pictures come in."""
-    return {**SHOWN, **{name: value for name, value in stored.items() if name != MODEL}, "samples_format": "png"}
+    own = {name: value for name, value in stored.items() if name != MODEL}
+    return {**SHOWN, **of_the_pool, **own, "samples_format": "png"}

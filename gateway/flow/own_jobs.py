@@ -5,6 +5,9 @@ Nothing of another key's job can be seen or stopped from here: the store gives o
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.keys import Caller
 from gateway.domain.progress import OwnProgress, Shown
 from gateway.flow.held import HeldJobs
@@ -15,7 +18,11 @@ _NO_ID = frozenset({"", "undefined", "null", "None"})
 
 
 class OwnWork:
-    """What one process can tell of every caller's own jobs, and do about them. One round trip each time."""
+    """What one process can tell of every caller's own jobs, and do about them. One round trip each time.
+
+    While the store is away it tells of the jobs that it holds itself: they run on, and clients that ask for progress
+    before each call, or wait until they are idle, would take an error for a broken server.
+    """
 
     def __init__(self, store: OwnJobStore, held: HeldJobs) -> None:
         self._store = store
@@ -24,10 +31,10 @@ class OwnWork:
     async def progress(self, caller: Caller, *, with_preview: bool = False, task_id: str = "") -> OwnProgress:
         """How far the caller's oldest running job is, else its oldest waiting one, or the one that `task_id` names.
 
-        Never waits for a backend. Raises StoreUnavailable.
+        Never waits for a backend, nor for a store that is away.
         """
         named = "" if task_id in _NO_ID else task_id
-        jobs = await self._store.look_at(Look(caller.key_id, with_preview))
+        jobs = await self._look(Look(caller.key_id, with_preview))
         job = chosen(jobs, named)
         if job is None:
             return OwnProgress(at=jobs.at)
@@ -54,7 +61,7 @@ class OwnWork:
 
     async def pending(self, caller: Caller) -> list[str]:
         """The caller's waiting jobs, oldest first, each by the caller's own id for it if it has one."""
-        jobs = await self._store.look_at(Look(caller.key_id))
+        jobs = await self._look(Look(caller.key_id))
         return [job.task_id or job.job_id for job in jobs.jobs if not job.is_running]
 
     async def counts(self, caller: Caller) -> tuple[int, int]:
@@ -63,9 +70,39 @@ class OwnWork:
         return len(jobs.jobs), jobs.waiting
 
     async def end(self, caller: Caller, wish: str, task_id: str = "") -> None:
-        """Interrupt or skip one of the caller's jobs; nothing happens when there is none. Raises StoreUnavailable."""
+        """Interrupt or skip one of the caller's jobs; nothing happens when there is none, or none that is known."""
         named = "" if task_id in _NO_ID else task_id
-        await self._store.look_at(Look(caller.key_id, wish=wish, task_id=named))
+        with suppress(StoreUnavailable):
+            await self._store.look_at(Look(caller.key_id, wish=wish, task_id=named))
+            return
+        job = chosen(self._held_here(caller.key_id), named)
+        held = self._held.get(job.job_id) if job is not None else None
+        if held is not None:
+            held.wish_for(wish)
+
+    async def _look(self, look: Look) -> OwnJobs:
+        try:
+            return await self._store.look_at(look)
+        except StoreUnavailable:
+            return self._held_here(look.key_id)
+
+    def _held_here(self, key_id: str) -> OwnJobs:
+        """The key's jobs of this process alone; how many of others wait before them nobody knows now."""
+        here = [(job, job.entry) for job in self._held.admitted() if job.entry is not None]
+        own = [(job, entry) for job, entry in here if entry.key_id == key_id]
+        waiting = [job.job_id for job, _ in own if job.place is None]
+        jobs = tuple(
+            OwnJob(
+                job_id=job.job_id,
+                task_id=entry.task_id,
+                process="",
+                entered_at=job.entered_at,
+                started_at=job.place.at if job.place else 0.0,
+                position=0 if job.place else waiting.index(job.job_id) + 1,
+            )
+            for job, entry in own
+        )
+        return OwnJobs(jobs, len(waiting), max((job.started_at or job.entered_at for job in jobs), default=0.0))
 
 
 def chosen(jobs: OwnJobs, task_id: str) -> OwnJob | None:

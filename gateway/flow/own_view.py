@@ -89,7 +89,7 @@ class OwnOptions:
         require_a_model(caller, catalogue)
         stored = await self.seen(caller)
         name, model = shown_model(caller, catalogue, operator, stored)
-        return {MODEL: name, "sd_checkpoint_hash": model.sha256 if model else "", **shown(stored)}
+        return {MODEL: name, "sd_checkpoint_hash": model.sha256 if model else "", **shown(stored, catalogue.options)}
 
     async def post(
         self, caller: Caller, catalogue: Catalogue, operator: OperatorPolicy, posted: Mapping[str, Any]
@@ -100,7 +100,7 @@ class OwnOptions:
         back what they read.
         """
         require_a_model(caller, catalogue)
-        sorted_ = sorted_out(posted)
+        sorted_ = sorted_out(posted, catalogue.options)
         keep, ignored = dict(sorted_.kept), set(sorted_.ignored)
         problem: UnknownModel | None = None
         if sorted_.model:

@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.domain.backends import Backend, BackendState
 from gateway.domain.errors import AttemptFailed, BackendUnreachable, StoreUnavailable
+from gateway.domain.options import reported
 from gateway.flow.ids import new_id
 from gateway.flow.snapshot import LISTS, CurrentCatalogue, PublishedInventory, Rescan, cut_down
 from gateway.flow.upkeep import OK, Upkeep, decoded
@@ -175,6 +176,7 @@ class Watcher:
         if before is not None and len(lists["sd-models"]) < len(before.lists.get("sd-models") or ()):
             await self._confirm_shorter(backend, lists)
         options = decoded((await self._client.get(backend, "/sdapi/v1/options", ANSWER_TIMEOUT_S)).body)
+        lists["options"] = reported(options)
         is_safe = backend.is_managed or (isinstance(options, Mapping) and options.get("lora_fuse_native") is False)
         return PublishedInventory(lists, is_safe, now).after(before, backend.name)
 

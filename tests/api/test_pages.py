@@ -53,7 +53,7 @@ async def test_a_page_needs_no_key_and_fetches_nothing(path):
 async def test_the_interface_lists_every_route_with_its_fields_and_statuses():
     text = (await seen("/docs")).text
     assert "POST /sdapi/v1/extra-single-image" in text
-    assert re.search(r"upscaler_1</code></td><td>string</td>.*?Required", text)
+    assert re.search(r"<code>image</code></td><td></td>.*?Required", text)
     assert "<td>1 to 8</td>" in text
     assert "<td>422</td>" in text
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from PIL import Image
+from starlette.routing import Route
 
+from gateway.api.pictures import PictureRoutes
+from tests.api.serving import Request, application
 from tests.clients.support import SECOND, encoded, opened, small_pool
+from tests.flow.world import running
+from tests.support.inline_executor import InlineExecutor
 
 TWO = [{"data": encoded(Image.new("RGB", (64, 48))), "name": "a"}, {"data": encoded(Image.new("RGB", (32, 32)))}]
 
@@ -39,3 +45,15 @@ async def _pictures(pool):
         for pictures in (None, [], {}, TWO * 5, [3], [{"data": "http://x/y.png"}], ["AAAA"]):
             refused = await client.post("/sdapi/v1/extra-batch-images", json={**both, "imageList": pictures})
             assert refused.status_code in (422, 429), pictures
+
+
+@pytest.mark.virtual_time
+async def test_a_picture_is_read_beside_the_calls_and_so_is_the_json_around_it():
+    path, reader = "/sdapi/v1/png-info", InlineExecutor()
+    async with running() as world:
+        route = Route(path, PictureRoutes(world.process.gateway, reader).png_info, methods=["POST"])
+        app = application(world.process.gateway, route)
+        answer = await Request(app, {"image": TWO[0]["data"]}, path).send_all()
+        assert (answer.status, answer.json["info"]) == (200, "")
+        refused = await Request(app, b"{", path).send_all()
+        assert (refused.status, len(reader.submitted)) == (422, 2)

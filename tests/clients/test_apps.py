@@ -52,6 +52,19 @@ def base(pool):
     return address(pool)
 
 
+@pytest.fixture
+def with_path(base, pool):
+    """The address of a client that has no setting for a key, and puts what it asks for behind the address."""
+    pool.add_key(SECOND, "in the path", allows_path=True)
+    return f"{base}/k/{SECOND}"
+
+
+@pytest.fixture
+def with_user(base):
+    """The address of a client that has no setting for a key, and whose library takes one from the address."""
+    return base.replace("//", f"//me:{KEY}@")
+
+
 def test_open_webui_reads_its_options_posts_them_all_back_and_takes_the_picture_for_a_png(base):
     app = Client(base + "/", authorization=basic(f"me:{KEY}"))  # its address may end with a slash
     options = app.get("/sdapi/v1/options")
@@ -103,8 +116,8 @@ def test_sillytavern_ends_its_job_on_another_connection_when_its_browser_leaves(
     assert job.result()["images"] == []
 
 
-def test_librechat_reads_the_part_before_a_comma_and_the_first_infotext(base):
-    app = Client(base, Authorization=f"Bearer {KEY}")
+def test_librechat_reads_the_part_before_a_comma_and_the_first_infotext(with_user):
+    app = Client(with_user)
     body = {"prompt": "a cat", "negative_prompt": "", "sampler_index": "DPM++ 2M Karras", "cfg_scale": 4.5, **SMALL}
     made = app.post("/sdapi/v1/txt2img", body)
     assert opened(made["images"][0].split(",", 1)[0])
@@ -113,8 +126,8 @@ def test_librechat_reads_the_part_before_a_comma_and_the_first_infotext(base):
     assert {"seed", "width", "height"} <= info.keys()
 
 
-def test_kobold_lite_accepts_the_server_and_finds_its_model_by_title(base):
-    app = Client(base, Authorization=f"Bearer {KEY}")
+def test_kobold_lite_accepts_the_server_and_finds_its_model_by_title(with_path):
+    app = Client(with_path)
     models, options = app.get("/sdapi/v1/sd-models"), app.get("/sdapi/v1/options")
     assert options["samples_format"] is not None
     assert [model for model in models if model["title"] == options["sd_model_checkpoint"]]
@@ -134,8 +147,8 @@ def test_kobold_lite_accepts_the_server_and_finds_its_model_by_title(base):
     assert (caption.status_code, caption.json()) == (404, {"detail": "Not Found"})
 
 
-def test_text_generation_webui_unloads_and_reloads_around_a_picture_with_numbers_as_text(base):
-    app = Client(base, authorization=basic(f"{KEY}:"))  # user:key@host in its address
+def test_text_generation_webui_unloads_and_reloads_around_a_picture_with_numbers_as_text(with_user):
+    app = Client(with_user)
     assert app.ask("GET", "/sdapi/v1/sd-models").ok
     app.post("/sdapi/v1/options", {"sd_model_checkpoint": "red"})
     assert app.get("/sdapi/v1/samplers")
@@ -149,8 +162,8 @@ def test_text_generation_webui_unloads_and_reloads_around_a_picture_with_numbers
     assert opened(app.post("/sdapi/v1/txt2img", body)["images"][0].split(",", 1)[0])
 
 
-def test_the_photoshop_plugin_polls_reads_back_each_picture_and_interrupts_without_a_body(base):
-    app = Client(base, Authorization=f"Bearer {KEY}")
+def test_the_photoshop_plugin_polls_reads_back_each_picture_and_interrupts_without_a_body(with_path):
+    app = Client(with_path)
     assert app.get("/config")["components"] == []
     for path in ("options", "samplers", "upscalers", "sd-models", "loras", "scripts"):
         assert app.get(f"/sdapi/v1/{path}")
@@ -170,6 +183,7 @@ def test_the_photoshop_plugin_polls_reads_back_each_picture_and_interrupts_witho
 def test_aiyabot_finds_out_that_a_key_is_needed_starts_and_draws(base):
     nobody = Client(base)
     assert nobody.ask("GET", "/sdapi/v1/cmd-flags").status_code == 401
+    assert nobody.ask("HEAD", "/").status_code == 200
     assert nobody.get("/sdapi/v1/version")["app"] == "sd.next"
     app = Client(base, authorization=basic(f"APIUSER:{KEY}"))
     lists = "samplers prompt-styles face-restorers embeddings hypernetworks upscalers sd-models loras".split()
@@ -187,11 +201,12 @@ def test_aiyabot_finds_out_that_a_key_is_needed_starts_and_draws(base):
     progress = app.get("/sdapi/v1/progress")
     assert (progress["state"]["job"], progress["current_image"], progress["eta_relative"]) == ("", None, 0.0)
     assert app.post("/sdapi/v1/interrupt") == app.post("/sdapi/v1/skip") == {}
-    larger = app.post("/sdapi/v1/extra-single-image", {"image": PNG, "upscaler_1": "None", "upscaling_resize": 1})
-    assert opened(larger["image"])
+    larger = app.post("/sdapi/v1/extra-single-image", {"image": PNG, "upscaler_1": "ESRGAN_4x", "upscaling_resize": 2})
+    assert opened(larger["image"]).size == (128, 128)
 
 
 def test_sdai_logs_in_and_opens_every_page(base):
+    assert Client(base).ask("GET", "").status_code == 200, "its check that the server is well"
     app = Client(base, authorization=basic(f"login:{KEY}"))
     assert isinstance(app.get("/sdapi/v1/embeddings")["loaded"], dict)
     for name in "sd-models samplers loras hypernetworks script-info extensions sd-modules".split():
@@ -204,28 +219,50 @@ def test_sdai_logs_in_and_opens_every_page(base):
         "override_settings": {"forge_additional_modules": []}, **SMALL,
     }  # fmt: skip
     assert json.loads(app.post("/sdapi/v1/txt2img", body)["info"])["seed"] == 123
+    assert opened(app.post("/sdapi/v1/img2img", {**body, "init_images": [PNG], "mask_blur": 4})["images"][0])
     assert app.post("/sdapi/v1/interrupt") == {}
 
 
-def test_ai_render_and_stablestudio_get_their_pictures_from_images_and_words_they_are_used_to(base):
-    app = Client(base, **{"Authorization": f"Bearer {KEY}", "Accept-Encoding": "gzip, deflate, br"})
+def test_ai_render_gets_its_pictures_enlarges_them_and_reads_the_words_it_is_used_to(with_user):
+    app = Client(with_user, **{"Accept-Encoding": "gzip, deflate, br"})
     body = {"prompt": "a cat", "sampler_index": "DPM++ 2M Karras", "init_images": [f"data:image/png;base64,{PNG}"]}
     assert opened(app.post("/sdapi/v1/img2img", {**body, **SMALL})["images"][0])
     wrong = app.ask("POST", "/sdapi/v1/img2img", json={**body, "sampler_index": "Nothing", **SMALL})
     assert (wrong.status_code, wrong.json()["detail"]) == (404, "Sampler not found")
+    upscaler = next(one["name"] for one in app.get("/sdapi/v1/upscalers") if one["name"].startswith("Resize"))
+    larger = app.post("/sdapi/v1/extra-single-image", {"image": PNG, "upscaler_1": upscaler, "upscaling_resize": 2})
+    assert opened(larger["image"]).size == (128, 128)
+    for path in ("model_list", "module_list"):
+        assert app.ask("GET", f"/controlnet/{path}").json() == {"detail": "Not Found"}
+
+
+def test_stablestudio_draws_redraws_enlarges_and_reads_pictures_from_a_browser(with_path):
+    app = Client(with_path, Origin="https://studio.example")
     studio = {"sampler_name": "", "sampler_index": "", "save_images": True, "batch_size": 2, "prompt": "", **SMALL}
     assert app.get("/sdapi/v1/options", headers={"Content-Type": "application/json"})
-    assert len(app.post("/sdapi/v1/txt2img", studio)["images"]) == 2, "no grid before them"
+    made = app.ask("POST", "/sdapi/v1/txt2img", json=studio)
+    assert len(made.json()["images"]) == 2, "no grid before them"
+    assert made.headers["access-control-allow-origin"] == "*"
+    assert app.post("/sdapi/v1/options", {"sd_model_checkpoint": "blue"})["updated"]
+    for path in ("sd-models", "samplers", "embeddings", "hypernetworks", "loras"):
+        app.get(f"/sdapi/v1/{path}")
+    again = app.post("/sdapi/v1/img2img", {**studio, "init_images": [made.json()["images"][0]], "batch_size": 1})
+    assert json.loads(again["info"])["sd_model_name"] == "blue"
+    assert app.post("/sdapi/v1/png-info", {"image": again["images"][0]})["info"]
+    larger = {"image": PNG, "upscaler_1": "R-ESRGAN 4x+", "upscaling_resize": 4}
+    assert opened(app.post("/sdapi/v1/extra-single-image", larger)["image"]).size == (256, 256)
     assert app.ask("POST", "/StableStudio/get-generated-images", json={}).json() == {"detail": "Not Found"}
 
 
-def test_swarmui_asks_for_a_model_without_its_hash_and_names_a_lora_in_the_prompt(base):
-    app = Client(base, Authorization=f"Bearer {KEY}")
+def test_swarmui_asks_for_a_model_without_its_hash_and_names_a_lora_in_the_prompt(with_path):
+    app = Client(with_path)
     title = app.get("/sdapi/v1/sd-models")[0]["title"].split(" [")[0]
     app.post("/sdapi/v1/options", {"sd_model_checkpoint": title})
     assert app.get("/sdapi/v1/options")["sd_model_checkpoint"].split(" [")[0] == title
     body = {"prompt": "a cat <lora:inky:0.5>", "sampler_name": "Euler a", "scheduler": "normal", **SMALL}
     assert opened(app.post("/sdapi/v1/txt2img", body)["images"][0])
+    redrawn = app.post("/sdapi/v1/img2img", {**body, "init_images": [PNG], "denoising_strength": 0.5})
+    assert opened(redrawn["images"][0])
 
 
 def test_sd_webui_distributed_finds_its_worker_alive_and_gives_it_the_whole_processing_object(base):
@@ -265,7 +302,7 @@ def test_the_api_tests_of_a1111_and_the_scripts_of_sdnext_pass(base):
     lists = "cmd-flags samplers upscalers sd-models hypernetworks face-restorers realesrgan-models prompt-styles"
     for name in (*lists.split(), "embeddings"):
         app.get(f"/sdapi/v1/{name}")
-    assert opened(app.post("/sdapi/v1/extra-single-image", {"image": PNG, "upscaler_1": "None"})["image"])
+    assert opened(app.post("/sdapi/v1/extra-single-image", {"image": PNG})["image"]).size == (64, 64)
     for sampler in ("Euler a", "PLMS", "DDIM", "UniPC"):
         assert app.post("/sdapi/v1/txt2img", {"prompt": "x", "sampler_index": sampler, **SMALL})["images"]
     inpaint = {"init_images": [PNG], "mask": PNG, "inpainting_mask_invert": True, "prompt": "x", **SMALL}
@@ -279,3 +316,19 @@ def test_a_key_that_expires_in_the_middle_tells_every_client_in_its_own_field(ba
     wrong = Client(base, Authorization=f"Bearer {SECOND}").ask("POST", "/sdapi/v1/txt2img", json={"prompt": "x"})
     body = wrong.json()
     assert (wrong.status_code, body["detail"], body["errors"]) == (401, body["message"], body["message"])
+
+
+def test_agnai_and_risuai_draw_and_show_what_is_wrong_from_where_they_look(with_path):
+    app = Client(with_path)
+    agnai = {"prompt": "a cat", "negative_prompt": "", "model_override": "", "clip_skip": 0, "steps": 1, "n_iter": 1}
+    wrong = app.ask("POST", "/sdapi/v1/txt2img", json={**agnai, "width": 64, "height": 64, "sampler_name": "Nothing"})
+    assert (wrong.status_code, wrong.json()["message"]) == (404, "Sampler not found")
+    assert opened(app.post("/sdapi/v1/txt2img", {**agnai, "clip_skip": 1, "width": 64, "height": 64})["images"][0])
+
+
+def test_a_shell_and_a_home_automation_send_a_form_type_a_slash_too_many_and_get_their_picture(base):
+    app = Client(base, authorization=basic(f"home:{KEY}"))
+    body = json.dumps({"prompt": "a cat", **SMALL})
+    for path in ("/sdapi/v1/txt2img/", "//sdapi/v1/txt2img", "/v1/txt2img"):
+        made = app.ask("POST", path, data=body, headers={"Content-Type": "application/x-www-form-urlencoded"})
+        assert opened(made.json()["images"][0]), path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.options import SHOWN, Posted, effective, shown, sorted_out
+from gateway.domain.options import SHOWN, TUNABLE, Posted, effective, reported, shown, sorted_out
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
@@ -71,3 +71,17 @@ def test_only_what_a_request_could_say_too_shapes_a_job():
 
 def test_pictures_are_said_to_come_as_png_whatever_was_posted():
     assert shown({"samples_format": "jpg"})["samples_format"] == "png"
+
+
+def test_of_what_a_server_reports_only_what_tunes_a_generation_is_shown_in_its_type():
+    said = {
+        "freeu_b1": 1.5, "freeu_enabled": True, "tome_ratio": "0.5", "s_noise": math.inf, "send_seed": False,
+        "samples_format": "jpg", "outdir_samples": "/data", "huggingface_token": "hf_x", "sd_model_checkpoint": "red",
+        "upscaler_for_img2img": "/data/models/x", "color_correction_method": "lab",
+    }  # fmt: skip
+    assert reported(said) == {"freeu_b1": 1.5, "freeu_enabled": True, "color_correction_method": "lab"}
+
+
+@given(JSON)
+def test_whatever_a_server_reports_nothing_but_tunable_scalars_is_shown(said):
+    assert all(name in TUNABLE and isinstance(value, str | int | float) for name, value in reported(said).items())

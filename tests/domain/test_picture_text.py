@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from zlib import crc32
 
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
@@ -48,6 +49,28 @@ def test_a_jpeg_or_webp_says_it_in_its_comment(kind, comment):
 
 def test_a_picture_without_words_says_nothing():
     assert text_of(picture("PNG")) == ("", {})
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_words_are_found_in_a_large_picture_and_looked_for_in_its_first_megabyte_only(kind):
+    words = PngImagePlugin.PngInfo()
+    words.add_text("parameters", INFOTEXT)
+    large = {"PNG": {"pnginfo": words}, "JPEG": {"comment": b"first"}}[kind]
+    buffer = BytesIO()
+    Image.effect_noise((1500, 1500), 90).convert("RGB").save(buffer, kind, quality=100, **large)
+    picture = buffer.getvalue()
+    assert len(picture) > 1_500_000
+    found = text_of(picture)
+    assert found == text_of(picture[:1_000_000])
+    assert (found[0] == INFOTEXT) is (kind == "PNG")
+
+
+def test_a_million_pieces_of_text_are_not_read():
+    chunk = b"\0\0\0\4tEXta\0bc" + crc32(b"tEXta\0bc").to_bytes(4, "big")
+    head = picture("PNG")[:33]
+    with pytest.raises(InvalidRequest):  # what was looked at ends in the middle of them
+        text_of(head + chunk * 1_000_000 + picture("PNG")[33:])
+    assert text_of(head + chunk * 1_000 + picture("PNG")[33:])[1] == {"a": "bc"}
 
 
 def test_the_pixels_of_a_picture_are_never_decoded():

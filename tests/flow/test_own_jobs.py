@@ -98,5 +98,33 @@ async def test_the_backend_is_told_again_until_it_listens():
         assert len(json.loads((await world.ask(steps=2)).body)["images"]) == 1
 
 
+async def test_while_the_store_is_away_a_process_shows_and_ends_the_jobs_that_it_holds():
+    async with running() as world:
+        world.keys.callers[digest_of(OTHER_KEY)] = OTHER
+        call = world.asking(steps=60, force_task_id="task(mine)")
+        await until(lambda: world.backends["a"].received("txt2img"))
+        waits = world.asking(steps=1)
+        await until(lambda: world.store.waiting)
+        work = world.process.gateway.work
+        world.process.jobs.is_away = True
+        await until(lambda: world.process.failures)
+        for _ in range(6):
+            own = await work.progress(CALLER, with_preview=True)
+            await asyncio.sleep(1.0)
+        assert (own.task_id, own.position, own.queued) == ("task(mine)", 0, 1)
+        assert 0.01 < own.shown.progress < 0.5
+        assert own.preview
+        (waiting,) = await work.pending(CALLER)
+        assert (await work.progress(CALLER, task_id=waiting)).position == 1
+        assert (await work.progress(OTHER)).is_idle
+        await work.end(OTHER, INTERRUPT)
+        await work.end(CALLER, INTERRUPT)
+        await until(lambda: world.backends["a"].received("interrupt"))
+        world.process.jobs.is_away = False
+        assert json.loads(json.loads((await call).body)["info"])["interrupted"] is True
+        await asyncio.wait([waits])
+        world.process.failures.clear()
+
+
 def asked_for_progress(world):
     return world.backends["a"].received("progress")

@@ -153,3 +153,22 @@ async def test_while_the_store_is_away_a_key_is_shown_what_was_last_seen_and_no_
     assert stranger["sd_model_checkpoint"] == "blue"
     with pytest.raises(StoreUnavailable):
         await options.kept(caller("*"))
+
+
+async def test_an_option_that_a_server_has_set_is_shown_until_the_key_posts_another_value(options):
+    lists = {"sd-models": ENTRIES, "options": {"freeu_b1": 1.5, "eta_ddim": 0.5}}
+    other = {"sd-models": ENTRIES, "options": {"freeu_b1": 1.7, "tome_ratio": 0.25}}
+    inventories = [PublishedInventory(one).inventory(name) for name, one in (("a", lists), ("b", other))]
+    both, who = merge(inventories, [], 0.0), caller("*")
+
+    async def seen(catalogue):
+        shown = await options.view(who, catalogue, OPERATOR)
+        return {name: shown[name] for name in ("freeu_b1", "freeu_b2", "eta_ddim", "tome_ratio")}
+
+    assert await seen(both) == {"freeu_b1": 1.5, "freeu_b2": 1.4, "eta_ddim": 0.5, "tome_ratio": 0.25}
+    whole = await options.view(who, both, OPERATOR)
+    await options.post(who, both, OPERATOR, {**whole, "freeu_b1": 1.2})  # the default, which is not shown here
+    assert await seen(both) == {"freeu_b1": 1.2, "freeu_b2": 1.4, "eta_ddim": 0.5, "tome_ratio": 0.25}
+    await options.post(who, both, OPERATOR, {"freeu_b1": 1.5})
+    second = merge(inventories[1:], [], 0.0)
+    assert await seen(second) == {"freeu_b1": 1.7, "freeu_b2": 1.4, "eta_ddim": 0.0, "tome_ratio": 0.25}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from gateway.flow.snapshot import LISTS, CurrentCatalogue, PublishedInventory, cut_down
 from gateway.ports import PoolNews
 from tests.flow.test_dispatch import stores
+from tests.support.inline_executor import RememberingThreads
+from tests.support.memory_jobs import MemoryJobs
+from tests.support.memory_store import MemoryStore
 
 RED = {"title": "red", "model_name": "red", "filename": "/m/red.safetensors", "sha256": None}
 BLUE = {"title": "blue", "model_name": "blue"}
@@ -58,3 +62,14 @@ async def test_the_catalogue_is_read_only_when_its_version_changed():
     assert len(jobs.named("inventories")) == 1
     assert (current.is_known.is_set(), [model.name for model in current.catalogue.models]) == (True, ["red"])
     assert (current.name_of("a", "red"), current.name_of("a", "green"), current.name_of("b", "red")) == ("red", "", "")
+
+
+@pytest.mark.parametrize(("backends", "asked"), [(1, 0), (16, 1)])
+async def test_the_lists_of_a_large_pool_are_read_beside_the_calls(backends, asked):
+    store, threads = MemoryStore(), RememberingThreads(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    entries = [{**RED, "title": f"model-{number}", "model_name": f"model-{number}"} for number in range(1_000)]
+    store.catalogue = {f"backend-{number}": inventory(*entries).to_bytes() for number in range(backends)}
+    current = CurrentCatalogue()
+    await current.refresh(MemoryJobs(store, "p"), "1", 0.0)
+    assert (len(current.catalogue.models), len(current.inventories), threads.asked) == (1_000, backends, asked)

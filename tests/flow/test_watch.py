@@ -46,6 +46,15 @@ async def test_managed_options_are_set_under_the_slot_and_read_back():
         assert world.process.jobs.named("leave")[0].outcome is Outcome.FINISHED
 
 
+async def test_what_a_server_has_set_of_a_generations_options_is_read_with_its_lists():
+    async with running(ready=False) as world:
+        world.backends["a"].engine.server_options.set("freeu_b1", 1.5)
+        world.backends["a"].engine.server_options.set("outdir_samples", "/data/x")
+        await until(lambda: world.process.current.catalogue.backends)
+        assert world.process.current.catalogue.options["freeu_b1"] == 1.5
+        assert b"/data/x" not in world.store.catalogue["a"]
+
+
 async def test_managed_options_wait_while_a_job_holds_the_slot():
     async with running() as world:
         call = world.asking(steps=40)

@@ -104,14 +104,20 @@ class Pool:
         return Settings(data_dir=Path(self.gateway.home), redis_url=self.valkey.url, alone=True)
 
     def add_key(
-        self, key: str, tenant: str, plan: Mapping[str, Any] | None = None, grants: Grants | None = None
+        self,
+        key: str,
+        tenant: str,
+        plan: Mapping[str, Any] | None = None,
+        grants: Grants | None = None,
+        *,
+        allows_path: bool = False,
     ) -> None:
         """A tenant with one key, on a plan of its own if limits are given."""
 
         async def make() -> None:
             async with open_management(self.settings) as manager:
                 await manager.credentials.ensure_key(
-                    AUTHOR, KeyRequest(tenant, "test", secret=key, grants=grants or Grants())
+                    AUTHOR, KeyRequest(tenant, "test", secret=key, grants=grants or Grants(), allows_path=allows_path)
                 )
                 if plan is not None:
                     await manager.create_plan(AUTHOR, f"{tenant}-plan", plan)

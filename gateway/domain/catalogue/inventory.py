@@ -88,7 +88,10 @@ class Scripts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BackendInventory:
-    """All that one backend has. `lora_is_safe`: the backend does not fuse LoRAs into the checkpoint it shares."""
+    """All that one backend has. `lora_is_safe`: the backend does not fuse LoRAs into the checkpoint it shares.
+
+    `options`: what it reports of its settings, as far as callers may see it.
+    """
 
     name: str
     models: tuple[ModelFile, ...] = ()
@@ -104,6 +107,7 @@ class BackendInventory:
     ip_adapters: tuple[str, ...] = ()
     scripts: Scripts = Scripts()
     lora_is_safe: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
     _models_by_name: Mapping[str, tuple[ModelFile, ...]] = field(init=False, repr=False)
     _own_spelling: Mapping[tuple[str, str], str] = field(init=False, repr=False)
     _samplers_by_name: Mapping[str, Sampler] = field(init=False, repr=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.domain.catalogue.inventory import (
     NAMED_KINDS,
@@ -76,6 +77,7 @@ class Catalogue:
     lora_index: NameIndex[Lora] = field(default_factory=NameIndex, repr=False)
     names: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     having: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def backends_with(self, kind: str, name: str) -> frozenset[str]:
         """The backends that have a thing: kinds are those of `having_of`, names in any case."""
@@ -114,7 +116,16 @@ def merge(inventories: Iterable[BackendInventory], departed: Iterable[Departed] 
         lora_index=lora_index(loras),
         names={kind: _merged_names(backends.values(), kind) for kind in (*NAMED_KINDS, EMBEDDINGS)},
         having=_having(backends.values()),
+        options=_merged_options(backends),
     )
+
+
+def _merged_options(backends: Mapping[str, BackendInventory]) -> dict[str, Any]:
+    """Each reported option once; where servers differ, as the first of them by name has it."""
+    merged: dict[str, Any] = {}
+    for backend in sorted(backends, reverse=True):
+        merged |= backends[backend].options
+    return merged
 
 
 def departures(before: BackendInventory, after: BackendInventory, now: float) -> tuple[Departed, ...]:

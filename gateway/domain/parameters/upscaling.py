@@ -30,11 +30,12 @@ def check_image(draft: Draft) -> None:
 
 
 def choose_upscalers(draft: Draft) -> None:
-    """`upscaler_1` and `upscaler_2` in the pool's spelling. Error: none named, unknown, or only good for hires."""
-    if "upscaler_1" not in draft.fields:
-        raise InvalidRequest(
-            "upscaler_1 is missing. GET /sdapi/v1/upscalers lists what this key may use.", "upscaler_1"
-        )
+    """`upscaler_1` and `upscaler_2` in the pool's spelling. Error: unknown, or only good for hires.
+
+    Without any the picture comes back in its size, as from A1111, whose own clients ask so; that is told.
+    """
+    if not {"upscaler_1", "upscaler_2"} & draft.fields.keys():
+        draft.tell("upscaler_1", "none was named: the size stays", NONE)
     context = draft.context
     for name in ("upscaler_1", "upscaler_2"):
         asked = draft.fields.pop(name, NONE)

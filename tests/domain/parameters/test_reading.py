@@ -73,6 +73,31 @@ def test_brackets_in_strings_and_many_neighbours_are_not_depth():
     assert read(json.dumps({"x": ["[" * 500, '"]' * 50, *[[1]] * 500]}).encode())
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"a":[' + b"1," * 200_001 + b"1]}", "more than 200000 values"),
+        (b'{"a":1' + b"".join(b',"f%d":1' % number for number in range(1_000)) + b"}", "has 1001 fields"),
+    ],
+)
+def test_a_crowd_of_values_is_refused_unread_because_reading_it_would_hold_up_everybody(body, said):
+    with pytest.raises(InvalidRequest, match=said):
+        read(body)
+
+
+@pytest.mark.parametrize("kind", [Kind.LIST, Kind.OBJECT])
+def test_a_list_or_an_object_of_very_many_things_is_refused_by_name(kind):
+    table, values = table_of((Row("many", Does.RESOLVE, kind),)), [1] * 10_002
+    raw = json.dumps(values if kind is Kind.LIST else {str(n): n for n in range(len(values))}).encode()
+    with pytest.raises(InvalidRequest, match="many holds more than 10000 values"):
+        typed_fields(read_body(b'{"many":' + raw + b"}", 10_000_000), table, [])
+
+
+def test_a_long_prompt_and_a_large_picture_are_no_crowd():
+    body = json.dumps({"prompt": "a, " * 33_000, "image": "A" * 5_000_000}).encode()
+    assert read(body).keys() == {"prompt", "image"}
+
+
 def test_a_body_over_the_limit_is_refused_before_it_is_read():
     with pytest.raises(BodyTooLarge, match="at most 10 are allowed"):
         read(b"x" * 11, most=10)

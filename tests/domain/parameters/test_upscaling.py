@@ -24,11 +24,18 @@ def test_by_default_the_picture_is_doubled():
     assert request.adjustments == ("upscaler_1=Resize Lanczos (resolved from Lanczos)",)
 
 
-@pytest.mark.parametrize(("field", "missing"), [("image", "image is missing"), ("upscaler_1", "upscaler_1 is missing")])
-def test_the_picture_and_an_upscaler_are_needed(field, missing):
-    with pytest.raises(InvalidRequest, match=missing) as caught:
-        upscaled(**{field: None})
-    assert caught.value.field == field
+def test_the_picture_is_needed():
+    with pytest.raises(InvalidRequest, match="image is missing") as caught:
+        upscaled(image=None)
+    assert caught.value.field == "image"
+
+
+def test_without_an_upscaler_the_picture_keeps_its_size_and_that_is_told():
+    request = upscaled(upscaler_1=None)
+    assert (request.expected, request.fields["upscaler_1"]) == ((100, 50), "None")
+    assert request.adjustments == ("upscaler_1=None (none was named: the size stays)",)
+    assert upscaled(upscaler_1=None, upscaler_2="Nearest").expected == (200, 100)
+    assert upscaled(upscaler_1="None").adjustments == ()
 
 
 @pytest.mark.parametrize("factor", [0.5, 0, 9, -1, "x"])
