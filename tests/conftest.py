@@ -9,7 +9,7 @@ import pytest
 from tests.support.pools import Pool
 from tests.support.processes import gateways, no_child_left
 from tests.support.valkey import valkey, valkey_process
-from tests.support.virtual_time import VirtualTimeLoop
+from tests.support.virtual_time import HandSetLoop, VirtualTimeLoop
 
 __all__ = ["gateways", "no_child_left", "valkey", "valkey_process"]
 
@@ -24,12 +24,15 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "virtual_time: runs on a loop whose clock jumps to the next timer")
+    config.addinivalue_line("markers", "hand_set_time: runs on a loop whose clock the test stops and puts forward")
 
 
 def pytest_asyncio_loop_factories(config, item):
-    """Which loop a test runs on: the virtual clock for those marked so, asyncio's own for all others."""
+    """Which loop a test runs on: one with the clock that it is marked with, asyncio's own for all others."""
     if item.get_closest_marker("virtual_time"):
         return {"virtual_time": VirtualTimeLoop}
+    if item.get_closest_marker("hand_set_time"):
+        return {"hand_set_time": HandSetLoop}
     return {"asyncio": asyncio.SelectorEventLoop}
 
 

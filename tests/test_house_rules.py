@@ -37,7 +37,6 @@ MAY_PAUSE = {
     "tests/support/processes.py": "the pause between two looks at a condition, with a deadline",
     "tests/support/fake_backends.py": "the way to a server, in virtual time",
     "tests/flow/world.py": "the way to a store, in virtual time",
-    "tests/chaos/test_store_troubles.py": "the pace of a load, and the length of an outage, are what is asked",
     "tests/simulator/sdnext/test_clock.py": "the clock's own pause, in virtual time, is what is tested",
     "tests/chaos/arena.py": "the pace of a load, and the length of an outage, are what is asked",
     "tests/chaos/balancer.py": "how often a balancer asks for /readyz",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.chart import chart as drawn
+from gateway.cli.chart import measures
 from gateway.cli.desk import FAILED, Config, Json, look, run, set_up, show_json, show_one, show_rows
 from gateway.cli.values import date, seconds
 from gateway.domain.errors import InvalidRequest
@@ -37,22 +39,30 @@ def usage(  # noqa: PLR0913, PLR0917 - a command's options
     model: Annotated[str, typer.Option(help="Only this model's, by its title.")] = "",
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Answer as CSV.")] = False,
+    chart: Annotated[bool, typer.Option("--chart", help="Answer as bars, by day unless told otherwise.")] = False,
+    of: Annotated[str, typer.Option(help="What the bars show: gpu_seconds, images, jobs, ...")] = "gpu_seconds",
     config: Config = None,
 ) -> None:
     """Sums over the jobs of a time, by tenant unless told otherwise."""
     set_up(context, config)
     if context.invoked_subcommand is not None:
         return
-    groups = tuple(by or (Grouping.TENANT,))
+    groups = tuple(by or (Grouping.DAY if chart else Grouping.TENANT,))
 
     async def work(manager: Manager, author: Author) -> list[UsageRow]:
-        if as_json and as_csv:
-            raise InvalidRequest("Choose one of --json and --csv.")
+        if as_json + as_csv + chart > 1:
+            raise InvalidRequest("Choose one of --json, --csv and --chart.")
+        if of not in measures():
+            raise InvalidRequest(f'"{of}" is nothing to draw; choose one of {", ".join(measures())}.')
         begin = author.now - seconds(since) if since[-1:] in "smhdw" else date(since)
         end = date(until) if until else _FAR
         return await manager.usage(UsageQuestion(groups, begin, end, tenant, key, model))
 
-    _show(groups, run(context, work), as_json=as_json, as_csv=as_csv)
+    rows = run(context, work)
+    if chart:
+        _draw(groups, rows, of)
+    else:
+        _show(groups, rows, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -84,6 +94,12 @@ def _show(groups: Sequence[Grouping], rows: Sequence[UsageRow], *, as_json: bool
         writer.writerows(flat)
     else:
         show_rows(columns, flat)
+
+
+def _draw(groups: Sequence[Grouping], rows: Sequence[UsageRow], measure: str) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(drawn(groups, rows, measure))
 
 
 def _flat(groups: Sequence[Grouping], row: UsageRow) -> dict[str, Any]:

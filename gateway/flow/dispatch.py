@@ -80,11 +80,13 @@ class Dispatcher:
             return False
         for grant, result in zip(grants, results, strict=True):
             ticket = self._tickets.pop(grant.job_id, None)
-            if result == "gone":  # it left before its grant: nothing ran there
+            if result == "granted":
+                continue
+            with scheduler.gathering():  # nothing ran there; who is next is decided by what the next poll tells
                 scheduler.finished(grant.backend, 0.0, changes.at, Ending.FAILED)
-            elif result != "granted" and ticket is not None:  # the script saw more than this view: the next poll tells
+            if result != "gone" and ticket is not None:  # the script saw more than this view
                 self._put_back.append(ticket)
-        return True
+        return bool({"granted", "gone"} & set(results))
 
     def _decide(self, scheduler: Scheduler, changes: PoolChanges) -> list[Grant]:
         before, self._changes = self._changes, changes
@@ -95,31 +97,27 @@ class Dispatcher:
         self._tickets.update({ticket.job_id: ticket for ticket in arrived})
         for job_id in changes.left:
             self._tickets.pop(job_id, None)
-        grants = scheduler.left(changes.left, changes.at)
-        grants += self._ended(scheduler, changes)
-        # What the store says of a backend is older than a grant that was decided a moment ago: it would undo it.
-        granted = {grant.backend for grant in grants}
-        views = [view for view in views_of(changes, scheduler.backends) if view.name not in granted]
-        grants += scheduler.backend_changed(views, changes.at)
-        grants += scheduler.arrived([t for t in arrived if t.job_id in self._tickets], changes.at)
-        return grants
+        with scheduler.gathering():  # a grant decided half-way would be undone by what is told after it
+            scheduler.left(changes.left, changes.at)
+            self._ended(scheduler, changes)
+            scheduler.backend_changed(views_of(changes, scheduler.backends), changes.at)
+            scheduler.arrived([t for t in arrived if t.job_id in self._tickets], changes.at)
+        return scheduler.tick(changes.at)
 
-    def _ended(self, scheduler: Scheduler, changes: PoolChanges) -> list[Grant]:
+    def _ended(self, scheduler: Scheduler, changes: PoolChanges) -> None:
         """Tell of each job whose slot is free, or another's, by now.
 
         A leave wakes the dispatcher only while somebody waits. When nobody does, the end may be seen a second late:
         such a time is charged, but nothing is learned from it.
         """
         ending = Ending.DONE if scheduler.has_waiting else Ending.STOPPED
-        grants: list[Grant] = []
         for view in list(scheduler.backends.values()):
             slot = changes.slots.get(view.name)
             if view.running is None or not view.running.job_id or (slot is not None and _is_of(slot, view.running)):
                 continue
             # A slot that recovers says that the job's end was never seen.
             how = Ending.STOPPED if slot is not None and slot.is_recovering else ending
-            grants += scheduler.finished(view.name, changes.at - view.running.started_at, changes.at, how)
-        return grants
+            scheduler.finished(view.name, changes.at - view.running.started_at, changes.at, how)
 
     async def _remember(self, scheduler: Scheduler, now: float) -> None:
         """Keep accounts and learned speeds where the next leader, or the next start, finds them."""

@@ -14,13 +14,10 @@ STORE_SILENT_S = 3.0
 
 
 class Readiness:
-    """Fulfils what `/readyz` reports; `pulse` is this process's tie to the store.
-
-    `waits_for`: what keeps the start from ending, "" for nothing.
-    """
+    """Fulfils what `/readyz` reports. `waits_for`: what keeps the start from ending, "" for nothing."""
 
     def __init__(self, pulse: Pulse, current: CurrentCatalogue) -> None:
-        self.pulse = pulse
+        self._pulse = pulse
         self._current = current
         self._supervisor: Supervisor | None = None
         self._is_draining: Callable[[], bool] = lambda: False
@@ -31,6 +28,11 @@ class Readiness:
         """Report these loops too, and drain when told."""
         self._supervisor, self._is_draining = supervisor, is_draining
 
+    @property
+    def pulse(self) -> Pulse:
+        """This process's tie to the store."""
+        return self._pulse
+
     def is_serving(self) -> bool:
         """Whether new calls should be sent here: false only while starting or draining."""
         return self.has_started and not self._is_draining()
@@ -38,10 +40,10 @@ class Readiness:
     def parts(self) -> dict[str, Any]:
         """Each part's state, for people and alerts."""
         loops = self._supervisor.states if self._supervisor else ()
-        silent_s = asyncio.get_running_loop().time() - self.pulse.last_heard
+        silent_s = asyncio.get_running_loop().time() - self._pulse.last_heard
         backends = self._current.catalogue.backends
         return {
-            "store": {"ok": self.pulse.last_beat is not None and silent_s < STORE_SILENT_S}
+            "store": {"ok": self._pulse.last_beat is not None and silent_s < STORE_SILENT_S}
             | ({"reason": self.waits_for} if self.waits_for else {}),
             "pool": {"ok": bool(backends), "backends": len(backends), "models": len(self._current.catalogue.models)},
             "loops": {

@@ -7,9 +7,11 @@ import json
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import httpx2
 
@@ -158,3 +160,12 @@ class Arena:
             await kind()
             self.kills[kind.__name__] += 1
             await asyncio.sleep(self.dice.uniform(0, most_pause_s))  # between two blows
+
+
+async def at_pace(one: Callable[[], Coroutine[Any, Any, None]], every_s: float, for_s: float) -> None:
+    """Begin `one` at that pace for that long, however long each takes; back when all have ended."""
+    began = monotonic()
+    async with asyncio.TaskGroup() as group:
+        while monotonic() - began < for_s:
+            group.create_task(one())
+            await asyncio.sleep(every_s)

@@ -9,12 +9,14 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from time import monotonic
 
 import pytest
 
 from gateway.settings import Settings
 from gateway.wiring import open_reconciler
+from tests.chaos.arena import at_pace
 from tests.chaos.conftest import OwnStore
 from tests.support.pools import SMALL, Pool
 from tests.support.processes import wait_until, wait_until_async
@@ -43,20 +45,20 @@ def start(pool: Pool) -> None:
     pool.sims["one"].ask("/__sim/hold?phase=inference", method="POST")
 
 
-async def calls_while_away(client, seconds: float) -> list[tuple[float, float, int, bool]]:
-    """Forty calls a second for that long: (sent at, took, status, whether a Retry-After came) of each."""
-    began, found = monotonic(), []
+async def calls_while_away(client, seconds: float, found: list[tuple[float, float, int, bool]]) -> None:
+    """Forty calls a second for that long: (sent at, took, status, whether a Retry-After came) of each into `found`."""
+    began = monotonic()
 
     async def one() -> None:
         sent = monotonic()
         answer = await client.post(TXT2IMG, json=BLUE)
         found.append((sent - began, monotonic() - sent, answer.status_code, "retry-after" in answer.headers))
 
-    async with asyncio.TaskGroup() as group:
-        while monotonic() - began < seconds:
-            group.create_task(one())
-            await asyncio.sleep(0.025)  # the pace of the load
-    return found
+    await at_pace(one, every_s=0.025, for_s=seconds)
+
+
+async def _any_sent_after(seconds: float, answers: list[tuple[float, float, int, bool]]) -> bool:
+    return any(sent > seconds for sent, *_ in answers)
 
 
 async def through(pool: Pool, store: OwnStore, begin, end, away_s: float) -> None:
@@ -67,12 +69,14 @@ async def through(pool: Pool, store: OwnStore, begin, end, away_s: float) -> Non
         waiting = [group.create_task(client.post(TXT2IMG, json=RED)) for _ in range(2)]
         await wait_until_async(lambda: asyncio.sleep(0, store.client.zcard("{gateway}:tickets") == 2), "two wait")
         begin(store)
-        load = group.create_task(calls_while_away(client, away_s))
-        await asyncio.sleep(1.5)  # well into the outage
+        answers: list[tuple[float, float, int, bool]] = []
+        load = group.create_task(calls_while_away(client, away_s, answers))
+        well_into_it = partial(_any_sent_after, 1.5, answers)
+        await wait_until_async(well_into_it, "calls sent well into the outage are answered")
         assert (await client.get("/sdapi/v1/sd-models")).status_code == 200
         await asyncio.to_thread(pool.sims["one"].ask, "/__sim/hold?phase=inference", None, "DELETE")
         assert (await running).status_code == 200
-        answers = await load
+        await load
         end(store)
         assert Counter(status for _, _, status, _ in answers) == {503: len(answers)}
         assert all(has_retry_after for *_, has_retry_after in answers)

@@ -73,8 +73,22 @@ def test_usage_as_a_table_names_its_columns(gateway, jobs):
     assert line.split()[:3] == ["acme", "2", "2"]
 
 
-def test_json_and_csv_at_once_are_a_misuse(gateway):
-    assert "Choose one" in gateway("usage", "--json", "--csv", status=2)
+def test_usage_as_a_chart_has_a_bar_for_each_day(gateway, jobs):
+    lines = [line.split() for line in gateway("usage", "--chart").splitlines() if "█" in line]
+    assert [line[:2] for line in lines] == [["2027-01-14", "13"]]
+    [line] = [
+        line for line in gateway("usage", "--chart", "--of", "images", "--by", "model").splitlines() if "█" in line
+    ]
+    assert line.split()[:2] == ["aurora-xl", "4"]
+
+
+def test_a_chart_of_what_is_no_number_is_a_misuse_that_names_what_there_is(gateway):
+    assert "gpu_seconds" in gateway("usage", "--chart", "--of", "groups", status=2)
+
+
+@pytest.mark.parametrize("both", [("--json", "--csv"), ("--chart", "--csv"), ("--json", "--chart")])
+def test_two_kinds_of_answer_at_once_are_a_misuse(gateway, both):
+    assert "Choose one" in gateway("usage", *both, status=2)
 
 
 def test_an_unknown_grouping_is_a_misuse(gateway):

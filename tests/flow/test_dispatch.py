@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -148,6 +149,65 @@ async def test_a_refused_ticket_that_left_meanwhile_is_not_kept():
     assert not await dispatcher.step()
     assert dispatcher._tickets == {}
     assert dispatcher._put_back == []
+
+
+@pytest.mark.parametrize("word", ["gone", "taken"])
+async def test_after_a_grant_that_could_not_be_carried_out_the_next_in_line_is_served_and_nothing_false_is_learned(
+    word,
+):
+    store, (jobs,) = await stores("a")
+    dispatcher = Dispatcher(jobs)
+    await jobs.hold("first", "upkeep-0", "a")
+    for number in range(1, 4):
+        await jobs.enter(entry(f"j{number}", store=store))
+    assert not await dispatcher.step()
+    await jobs.leave(leaving("upkeep-0"))
+    jobs.slow["poll"] = 1.0
+    stepping = asyncio.get_running_loop().create_task(dispatcher.step())
+    await asyncio.sleep(0.5)  # after the look, before the decision
+    if word == "gone":
+        await jobs.leave(leaving("j1"))
+    else:
+        await jobs.hold("second", "upkeep-1", "a")
+    await stepping
+    jobs.slow.clear()
+    if word == "taken":
+        await jobs.leave(leaving("upkeep-1"))
+    for _ in range(3):
+        await asyncio.sleep(1)
+        await dispatcher.step()
+    expected = {"gone": ["j2", "j3"], "taken": ["j1", "j2", "j3"]}[word]
+    assert store.slots["a"].job_id == expected[0]
+    assert [ticket.job_id for ticket in dispatcher._scheduler.waiting] == expected[1:]
+    assert dispatcher._scheduler.dump()["speeds"] == []
+
+
+async def test_while_a_store_that_lost_data_grants_nothing_it_is_asked_once_a_second_and_no_more_often():
+    store, (jobs,) = await stores("a")
+    store.lose_everything()
+    await jobs.beat(0)
+    await jobs.publish("up again", PoolNews(states={"a": "up"}))
+    await jobs.enter(entry("j1", store=store))
+    dispatching = asyncio.get_running_loop().create_task(Dispatcher(jobs).run())
+    await asyncio.sleep(8)
+    assert store.waiting == ["j1"]
+    assert 6 <= len(jobs.named("grant")) <= 9
+    await asyncio.sleep(4)
+    assert store.slots["a"].job_id == "j1"
+    dispatching.cancel()
+
+
+async def test_a_backend_that_recovers_after_its_job_is_not_granted_again_and_again():
+    store, (jobs,) = await stores("a")
+    dispatcher = Dispatcher(jobs)
+    await dispatcher.step()
+    for number in range(2):
+        await jobs.enter(entry(f"j{number}", store=store))
+    await dispatcher.step()
+    await jobs.leave(replace(leaving("j0"), is_abandoned=True))
+    assert not await dispatcher.step()
+    assert store.slots["a"].is_recovering
+    assert jobs.named("grant") == [[("j0", "a")]]
 
 
 async def test_an_error_of_the_store_throws_the_view_away_and_the_next_one_is_whole():

@@ -1,7 +1,8 @@
-"""A clock that jumps: an hour of sleeping passes in a millisecond, a hang is a failure at once.
+"""Clocks of tests: one that jumps, and one that is set by hand.
 
-For tests without real sockets. Mark a test or a module: `pytestmark = pytest.mark.virtual_time`; the loop's `time()` is
-then the virtual clock, starting at 0.0.
+`virtual_time`: an hour of sleeping passes in a millisecond, a hang is a failure at once; without real sockets.
+`hand_set_time`: the clock runs, and the test may stop it and put it forward; with real sockets, which answer when they
+do. Mark a test or a module: `pytestmark = pytest.mark.virtual_time`; the loop's `time()` is then that clock.
 """
 
 from __future__ import annotations
@@ -34,3 +35,29 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+
+class HandSetLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock the test may stop, put forward and let run again; no timer is due while it stands still."""
+
+    def __init__(self) -> None:
+        self._ahead_s, self._stopped_at = 0.0, None
+        super().__init__()
+
+    def time(self) -> float:
+        return super().time() + self._ahead_s if self._stopped_at is None else self._stopped_at
+
+    def stop_clock(self) -> None:
+        self._stopped_at = self.time()
+
+    def put_forward(self, seconds: float) -> None:
+        """What would be due by then is due now."""
+        if self._stopped_at is None:
+            self._ahead_s += seconds
+        else:
+            self._stopped_at += seconds
+
+    def let_run(self) -> None:
+        """On from where it stands."""
+        stopped_at, self._stopped_at = self._stopped_at, None
+        self._ahead_s += stopped_at - self.time()

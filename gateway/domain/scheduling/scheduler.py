@@ -31,7 +31,8 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
@@ -86,6 +87,7 @@ class Scheduler:
         )
         self._costed_at: dict[str, float] = {}
         self._cost_anew_at = 0.0
+        self._is_gathering = False
 
     def dump(self) -> dict[str, Any]:
         """Accounts, learned speeds and demand as plain data (JSON-able), for another process's scheduler."""
@@ -138,6 +140,15 @@ class Scheduler:
         return self._state.accounts.above_level(tenant)
 
     # --- events -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Events within the block grant nothing; `tick` after it decides on all that happened at once."""
+        self._is_gathering = True
+        try:
+            yield
+        finally:
+            self._is_gathering = False
 
     def arrived(self, tickets: Iterable[Ticket], now: float) -> list[Grant]:
         """New waiting jobs; one already known is replaced, a grant of it that was not carried out is taken back."""
@@ -201,7 +212,7 @@ class Scheduler:
 
     @property
     def _could_grant(self) -> bool:
-        return self._state.pool.has_free and len(self._state.room) > 0
+        return not self._is_gathering and self._state.pool.has_free and len(self._state.room) > 0
 
     def _accounts(self, *, is_batch: bool) -> Accounts:
         return self._state.batch_accounts if is_batch else self._state.accounts

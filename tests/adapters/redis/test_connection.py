@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from time import monotonic
 
 import pytest
 
-from gateway.adapters.redis.connection import MAX_CONNECTIONS, Connection
+from gateway.adapters.redis.connection import BREAKER_S, MAX_CONNECTIONS, Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.own import RedisOwn
 from gateway.adapters.redis.pool import RedisPool
@@ -73,6 +72,7 @@ async def test_a_poll_whose_answer_was_lost_loses_no_ticket(proxy, slow):
     assert [job.job_id for job in changes.arrived] == [asked.job_id]
 
 
+@pytest.mark.hand_set_time
 async def test_a_silent_server_is_asked_twice_and_then_left_alone_but_for_one_probe(proxy, slow):
     jobs = RedisJobs(slow, "p")
     epoch = await jobs.epoch()
@@ -83,33 +83,30 @@ async def test_a_silent_server_is_asked_twice_and_then_left_alone_but_for_one_pr
         await jobs.enter(entry(epoch))
     assert proxy.requests == sent + 2
     loop = asyncio.get_running_loop()
-    opened_at = loop.time()
+    loop.stop_clock()
     for _ in range(50):
         with pytest.raises(StoreUnavailable):
             await jobs.enter(entry(epoch))
         with pytest.raises(StoreUnavailable):
             await jobs.next_message(10)
-    assert loop.time() - opened_at < 0.9, "this machine is too slow to tell"
     assert proxy.requests == sent + 2
-    probe_due = asyncio.Event()
-    loop.call_at(opened_at + 1.01, probe_due.set)
-    await probe_due.wait()
+    loop.put_forward(BREAKER_S)
+    loop.let_run()
     calls = [*(jobs.enter(entry(epoch)) for _ in range(20)), *(jobs.beat(0) for _ in range(20))]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(answer) for answer in answers} == {StoreUnavailable}
     assert proxy.requests == sent + 3
 
 
+@pytest.mark.hand_set_time
 async def test_no_call_of_a_client_is_ever_the_probe_that_waits(proxy, slow):
     jobs = RedisJobs(slow, "p")
     epoch = await jobs.epoch()
     proxy.answers.clear()
     with pytest.raises(StoreUnavailable):
         await jobs.beat(0)
-    sent, loop = proxy.requests, asyncio.get_running_loop()
-    probe_due = asyncio.Event()
-    loop.call_at(loop.time() + 1.01, probe_due.set)
-    await probe_due.wait()
+    sent = proxy.requests
+    asyncio.get_running_loop().put_forward(BREAKER_S)
     options = RedisOwn(slow, "p").options("k")  # a plain command, which this proxy would let pass
     for call in (options, jobs.enter(entry(epoch)), jobs.leave(leaving("j")), jobs.requeue("op", "j", (), b"{}", None)):
         with pytest.raises(StoreUnavailable):
@@ -129,16 +126,15 @@ async def test_calls_that_wait_when_the_store_falls_silent_are_all_refused_toget
     assert asyncio.get_running_loop().time() - began < 3.0, "one after the other they would wait for 16 s"
 
 
+@pytest.mark.hand_set_time
 async def test_a_loop_that_is_busy_for_longer_than_the_time_out_does_not_blame_the_store(valkey, connection):
-    hasty = Connection(valkey.url, "test", timeout_s=0.4)
+    hasty = Connection(valkey.url, "test", timeout_s=1.0)
     jobs = RedisJobs(hasty, "p")
     epoch = await jobs.epoch()
 
     async def hog() -> None:
         for _ in range(4):
-            until = monotonic() + 0.6
-            while monotonic() < until:
-                pass
+            asyncio.get_running_loop().put_forward(1.5)  # one call of something else took that long
             await asyncio.sleep(0)
 
     calls = (jobs.enter(entry(epoch, tenant_id=f"t{number}")) for number in range(100))

@@ -17,6 +17,15 @@ def test_a_job_that_left_is_never_granted():
     assert (scheduler.finished("b1", 5.0, 5.0), scheduler.waiting) == ([], ())
 
 
+def test_what_happens_at_once_is_told_whole_before_anything_is_granted():
+    scheduler = a_scheduler(a_backend("b1", "A"), a_backend("b2", "A", usable=False))
+    scheduler.arrived([a_job("0"), a_job("1"), a_job("2")], 0.0)
+    with scheduler.gathering():
+        assert scheduler.finished("b1", 5.0, 5.0) == []
+        assert scheduler.backend_changed([a_backend("b1", "A", usable=False), a_backend("b2", "A")], 5.0) == []
+    assert scheduler.tick(5.0) == [Grant("1", "b2")]
+
+
 def test_the_waiting_are_listed_oldest_first():
     scheduler = a_scheduler()
     scheduler.arrived([a_job("young", arrived_at=5.0), a_job("old", arrived_at=1.0)], 5.0)
