@@ -44,6 +44,7 @@ from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
 from gateway.flow.faults import Faults
+from gateway.flow.foresee import Foresight
 from gateway.flow.forward import Forwarder
 from gateway.flow.gauges import Gauges
 from gateway.flow.held import HeldJobs
@@ -60,6 +61,7 @@ from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
 from gateway.flow.snapshot import CurrentCatalogue
+from gateway.flow.speed_books import Librarian, recalled
 from gateway.flow.supervise import Loop, LoopsFailed, Supervisor
 from gateway.flow.upkeep import Upkeep
 from gateway.flow.watch import Watcher
@@ -285,16 +287,16 @@ def _assemble(
         OperatorPolicy(default_model=settings.default_model),
         log,
     )
-    dispatcher, pulse = Dispatcher(stores.pool), Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
+    dispatcher, leading = _leading(stores, ledger)
+    pulse = Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
     watcher = Watcher(
         lambda: tuple(roster.backends.values()), client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool
     )
     loops: dict[str, Loop] = {
         "heartbeat": pulse.beat_for_ever,
         "listener": pulse.listen_for_ever,
-        "dispatcher": dispatcher.run,
+        **leading,
         "watcher": watcher.run,
-        "ledger": Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading).run,
         "roster": roster.run,
         "reloads": lambda: upkeep.reload_for_ever(lambda: roster.backends),
     }
@@ -302,6 +304,20 @@ def _assemble(
     readiness = Readiness(pulse, current)
     supervisor.add("gauges", Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current).run)
     return Services(gateway, current, readiness, byte_budget, account, meter), supervisor
+
+
+def _leading(stores: Stores, ledger: SqlLedger) -> tuple[Dispatcher, dict[str, Loop]]:
+    """The dispatcher, and the loops of which only the leader's do anything."""
+    books = SqlBookkeeper(stores.database)
+    dispatcher = Dispatcher(stores.pool, partial(recalled, books))
+    librarian, foresight = Librarian(books, dispatcher, wall_clock), Foresight(dispatcher, stores.pool)
+    bookkeeper = Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading)
+    return dispatcher, {
+        "dispatcher": dispatcher.run,
+        "foresight": foresight.run,
+        "speeds": librarian.run,
+        "ledger": bookkeeper.run,
+    }
 
 
 def _byte_budget(settings: Settings) -> ByteBudget:

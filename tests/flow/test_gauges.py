@@ -45,7 +45,7 @@ async def test_a_sample_tells_of_leading_jobs_backends_and_loops():
         sample = gauges_of(world.process, Samples()).sample(late_s=0.25)
         world.backends["a"].engine.release("inference")
         await asyncio.gather(first, second)
-    loops = dict.fromkeys(("heartbeat", "listener", "dispatcher", "watcher", "ledger"), (True, 0))
+    loops = dict.fromkeys(("heartbeat", "listener", "dispatcher", "watcher", "foresight", "ledger"), (True, 0))
     assert sample == Sample(
         is_ready=False,  # nobody said that the start is over
         is_leading=True,

@@ -137,11 +137,13 @@ class Scheduler:
             self._take_back(ticket.job_id, now)
             self._accounts(is_batch=ticket.is_batch).entered(ticket.tenant, ticket.tenant_weight)
             self._state.room.add(ticket, self._typical_s(ticket))
-            if not ticket.is_batch:
-                self._state.past.add(ticket)
-            if ticket.checkpoint and not ticket.is_batch:
-                self._state.asked_for.asked(ticket.checkpoint, now)
+            self._came(ticket, now)
         return self.tick(now)
+
+    def began(self, tickets: Iterable[Ticket], now: float) -> None:
+        """Jobs that began at once, without this scheduler: they are demand. `backend_changed` says where they run."""
+        for ticket in tickets:
+            self._came(ticket, now)
 
     def left(self, job_ids: Iterable[str], now: float) -> list[Grant]:
         """Jobs that no longer wait (withdrawn, expired, or granted elsewhere); unknown ids are ignored."""
@@ -172,8 +174,11 @@ class Scheduler:
                 self._accounts(is_batch=view.running.is_batch).ended(view.running.tenant)
 
     def used(self, tenant: str, gpu_s: float, weight: float = 1.0) -> None:
-        """The tenant used so many GPU-seconds in a job this scheduler never saw."""
-        self._state.accounts.charge(tenant, gpu_s, weight)
+        """The tenant used so many GPU-seconds in a job that began and ended unseen by this scheduler."""
+        accounts = self._state.accounts
+        accounts.entered(tenant, weight)  # for it was active then: its share of the level's rise is its own
+        accounts.charge(tenant, gpu_s, weight)
+        accounts.ended(tenant)
 
     def tick(self, now: float) -> list[Grant]:
         """All grants possible now; each is taken as carried out until an event says otherwise."""
@@ -192,6 +197,12 @@ class Scheduler:
     @property
     def _could_grant(self) -> bool:
         return self._state.pool.has_free and len(self._state.room) > 0
+
+    def _came(self, ticket: Ticket, now: float) -> None:
+        if not ticket.is_batch:
+            self._state.past.add(ticket)
+            if ticket.checkpoint:
+                self._state.asked_for.asked(ticket.checkpoint, now)
 
     def _accounts(self, *, is_batch: bool) -> Accounts:
         return self._state.batch_accounts if is_batch else self._state.accounts
