@@ -219,18 +219,12 @@ class Scheduler:
         Without this, equal jobs that came while a checkpoint was thought to be slow would wait behind all that come
         after it is known to be fast.
         """
-        moved = set()
         for checkpoint, _ in self._state.room.checkpoints():
             typical_s = self.speeds.generation.typical(checkpoint)
             before_s = self._costed_at.get(checkpoint, typical_s)
-            if not before_s / _DRIFT < typical_s < before_s * _DRIFT:
-                moved.add(checkpoint)
+            if checkpoint and not before_s / _DRIFT < typical_s < before_s * _DRIFT:
                 self._costed_at[checkpoint] = typical_s
-        if not moved:
-            return
-        for ticket in [ticket for ticket in self._state.room if ticket.checkpoint in moved]:
-            self._state.room.pop(ticket.job_id)
-            self._state.room.add(ticket, self._typical_s(ticket))
+                self._state.room.cost_anew(checkpoint, typical_s / before_s)
 
     def _withdraw(self, job_id: str) -> None:
         ticket = self._state.room.pop(job_id)
