@@ -47,6 +47,7 @@ from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
 from gateway.flow.faults import Faults
+from gateway.flow.foresee import Foresight
 from gateway.flow.forward import Forwarder
 from gateway.flow.gauges import Gauges
 from gateway.flow.held import HeldJobs
@@ -66,6 +67,7 @@ from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
 from gateway.flow.serve import Gateway
 from gateway.flow.snapshot import CurrentCatalogue
+from gateway.flow.speed_books import Librarian, recalled
 from gateway.flow.supervise import Loop, Supervisor
 from gateway.flow.upkeep import Found, Upkeep
 from gateway.flow.watch import Watcher
@@ -335,17 +337,16 @@ def _assemble(
         OperatorPolicy(default_model=settings.default_model),
         log,
     )
-    dispatcher, pulse = Dispatcher(stores.pool), Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
+    dispatcher, bookkeeper, leading = _leading(stores, ledger, log)
+    pulse = Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
     watcher = Watcher(roster.listed, client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
     rescans = Rescanner(roster.listed, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
-    bookkeeper = Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading, log)
     loops: dict[str, Loop] = {
         "heartbeat": pulse.beat_for_ever,
         "listener": pulse.listen_for_ever,
-        "dispatcher": dispatcher.run,
+        **leading,
         "watcher": watcher.run,
         "rescans": rescans.run,
-        "ledger": bookkeeper.run,
         "roster": roster.run,
         "reloads": lambda: upkeep.reload_for_ever(roster.backends),
     }
@@ -354,6 +355,20 @@ def _assemble(
     gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget, bookkeeper)
     supervisor.add("gauges", gauges.run)
     return Services(gateway, current, readiness, byte_budget, account, rescans, meter), supervisor
+
+
+def _leading(stores: Stores, ledger: SqlLedger, log: Log) -> tuple[Dispatcher, Bookkeeper, dict[str, Loop]]:
+    """The dispatcher and the ledger's writer, and the loops of which only the leader's do anything."""
+    books = SqlBookkeeper(stores.database)
+    dispatcher = Dispatcher(stores.pool, partial(recalled, books))
+    bookkeeper = Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading, log)
+    loops: dict[str, Loop] = {
+        "dispatcher": dispatcher.run,
+        "foresight": Foresight(dispatcher, stores.pool).run,
+        "speeds": Librarian(books, dispatcher, wall_clock).run,
+        "ledger": bookkeeper.run,
+    }
+    return dispatcher, bookkeeper, loops
 
 
 def _byte_budget(settings: Settings) -> ByteBudget:

@@ -36,7 +36,10 @@ def queue(context: typer.Context, as_json: Json = False, config: Config = None) 
     )
     typer.echo("")
     if view.waiting:
-        show_rows(("position", "job", "tenant", "model", "waits_s", "why"), [_waiting(line) for line in view.waiting])
+        show_rows(
+            ("position", "job", "tenant", "model", "waits_s", "starts_in_s", "why"),
+            [_waiting(line) for line in view.waiting],
+        )
     else:
         typer.echo("Nobody waits.")
 
@@ -59,5 +62,8 @@ def _waiting(line: WaitingLine) -> dict[str, Any]:
         "tenant": line.tenant_id,
         "model": line.model,
         "waits_s": round(line.waits_s, 1),
-        "why": "; ".join(f"{name}: {reason}" for name, reason in line.reasons.items()) or "no backend has all of it",
+        "starts_in_s": None if line.starts_in_s is None else round(line.starts_in_s, 1),
+        "why": line.why
+        or "; ".join(f"{name}: {reason}" for name, reason in line.reasons.items())
+        or "no backend has all of it",
     }

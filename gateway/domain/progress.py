@@ -114,7 +114,8 @@ def _whole(value: object) -> int:
 @dataclass(frozen=True, slots=True)
 class OwnProgress:
     """One of a caller's jobs, or none (`task_id` ""). `position` of `waiting`: 0 for a job that runs; `since`: seconds
-    since the epoch when it began to run or to wait; `queued`: how many jobs of this caller wait.
+    since the epoch when it began to run or to wait; `queued`: how many jobs of this caller wait; `starts_at`: when a
+    waiting job should begin to run, 0.0 where nobody can tell.
     """
 
     task_id: str = ""
@@ -125,6 +126,12 @@ class OwnProgress:
     at: float = 0.0
     shown: Shown = Shown()
     preview: str = ""
+    starts_at: float = 0.0
+
+    @property
+    def eta_s(self) -> float:
+        """Seconds until a waiting job should start, or a running one should end; 0.0 where nobody can tell."""
+        return max(0.0, self.starts_at - self.at) if self.position else self.shown.eta_s
 
     @property
     def is_idle(self) -> bool:
@@ -136,7 +143,15 @@ class OwnProgress:
         """The sentence for people, None when there is nothing to say."""
         if self.is_idle:
             return None
-        return f"Queued {self.position} of {max(self.waiting, self.position)}" if self.position else self.shown.job
+        if not self.position:
+            return self.shown.job
+        place = f"Queued {self.position} of {max(self.waiting, self.position)}"
+        return f"{place}, starts in about {_rounded(self.eta_s)} s" if self.starts_at else place
+
+
+def _rounded(seconds: float) -> int:
+    """As exact as it is known: to five seconds from twenty on, and never "in 0 s"."""
+    return max(1, round(seconds)) if seconds < 20 else 5 * round(seconds / 5)  # noqa: PLR2004
 
 
 def as_progress(own: OwnProgress) -> dict[str, Any]:
@@ -156,7 +171,7 @@ def as_progress(own: OwnProgress) -> dict[str, Any]:
     return {
         "id": own.task_id,
         "progress": 0.0 if own.is_idle else shown.progress,
-        "eta_relative": shown.eta_s,
+        "eta_relative": round(own.eta_s, 1),
         "state": state,
         "current_image": own.preview or None,
         "textinfo": own.text,
@@ -177,7 +192,7 @@ def as_internal_progress(own: OwnProgress, preview_id: int) -> dict[str, Any]:
         "progress": 0.0 if own.is_idle else own.shown.progress,
         "step": own.shown.step,
         "steps": own.shown.steps,
-        "eta": own.shown.eta_s,
+        "eta": round(own.eta_s, 1),
         "live_preview": f"data:image/jpeg;base64,{own.preview}" if own.preview else None,
         "id_live_preview": preview_id + 1 if own.preview else preview_id,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+WAITING = "waiting"  # a job's state
 MOST_NAMED = 8  # backends in one sentence; a pool of two hundred is summed up
 
 
@@ -35,7 +36,10 @@ class BackendLine:
 
 @dataclass(frozen=True, slots=True)
 class WaitingLine:
-    """One waiting job; `position` from 1 in order of entry, `reasons` why each backend that could run it does not."""
+    """One waiting job; `position` from 1 in order of entry, `reasons` why each backend that could run it does not.
+
+    As far as the dispatcher foretold it: `starts_in_s`, how many of its competitors start before it, and the reason.
+    """
 
     job_id: str
     position: int
@@ -44,6 +48,9 @@ class WaitingLine:
     entered_at: float
     waits_s: float
     reasons: Mapping[str, str]
+    starts_in_s: float | None = None
+    ahead: int | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,11 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
-    """One job as the store knows it: `state` is waiting, running or closed; `why` the reason of its placement."""
+    """One job as the store knows it: `state` is waiting, running or closed; `why` it was placed there, or why it waits.
+
+    `starts_at`: when a waiting job should start, 0.0 where nobody foretold it; `ahead`: how many of those it competes
+    with start before it.
+    """
 
     job_id: str
     state: str
@@ -68,6 +79,8 @@ class JobLine:
     entered_at: float
     started_at: float
     why: str
+    starts_at: float = 0.0
+    ahead: int | None = None
 
 
 def reasons_for(checkpoint: str, runnable_on: Iterable[str], backends: Mapping[str, BackendLine]) -> dict[str, str]:

@@ -9,13 +9,14 @@ from one snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from gateway.domain.backends import BackendState
 from gateway.domain.queue import BackendLine, decision
 from gateway.domain.scheduling import BackendView, Ending, Grant, Running, Scheduler, Ticket
+from gateway.domain.speeds import Row
 from gateway.flow.ids import new_id
 from gateway.ports import PoolChanges, PoolStore, SlotView, WaitingJob
 
@@ -25,14 +26,24 @@ UPKEEP = "upkeep-"
 RECOVERING = "!"
 
 
+Recall = Callable[[], Awaitable[Sequence[Row]]]
+
+
+async def _nothing() -> Sequence[Row]:
+    return ()
+
+
 class Dispatcher:
     """One process's part in dispatching: leading, or standing by once a second."""
 
-    def __init__(self, pool: PoolStore) -> None:
+    def __init__(self, pool: PoolStore, recall: Recall = _nothing) -> None:
+        """`recall` gives the speeds that were learned before, for when the store has lost them."""
         self._pool = pool
+        self._recall = recall
         self._scheduler: Scheduler | None = None
         self._tickets: dict[str, Ticket] = {}
         self._put_back: list[Ticket] = []
+        self._begun: dict[str, Ticket] = {}
         self._changes: PoolChanges | None = None
         self._remembered_at = 0.0
 
@@ -40,6 +51,11 @@ class Dispatcher:
     def is_leading(self) -> bool:
         """Whether this process held the lease when it last looked."""
         return self._scheduler is not None
+
+    @property
+    def scheduler(self) -> Scheduler | None:
+        """The scheduler of the whole gateway, None while standing by; for reading."""
+        return self._scheduler
 
     @property
     def pool(self) -> PoolChanges | None:
@@ -65,7 +81,8 @@ class Dispatcher:
             return False
         if self._scheduler is None or changes.is_all:
             self._stand_by()
-            self._scheduler = scheduler_with(await self._pool.memory())
+            memory = await self._pool.memory()
+            self._scheduler = scheduler_with(memory, () if memory else await self._recall())
         grants = self._decide(self._scheduler, changes)
         await self._remember(self._scheduler, changes.at)
         if not grants:
@@ -98,11 +115,25 @@ class Dispatcher:
         for job_id in changes.left:
             self._tickets.pop(job_id, None)
         with scheduler.gathering():  # a grant decided half-way would be undone by what is told after it
+            self._began(scheduler, changes)
             scheduler.left(changes.left, changes.at)
             self._ended(scheduler, changes)
-            scheduler.backend_changed(views_of(changes, scheduler.backends), changes.at)
+            scheduler.backend_changed(views_of(changes, scheduler.backends, self._begun), changes.at)
             scheduler.arrived([t for t in arrived if t.job_id in self._tickets], changes.at)
         return scheduler.tick(changes.at)
+
+    def _began(self, scheduler: Scheduler, changes: PoolChanges) -> None:
+        """Jobs that began by rule 0 are demand; those that are over already are charged here, no slot tells of them."""
+        held = {slot.job_id for slot in changes.slots.values()}
+        self._begun = {job_id: ticket for job_id, ticket in self._begun.items() if job_id in held}
+        for begun in changes.began:
+            ticket = ticket_of(WaitingJob(begun.job_id, begun.started_at, begun.ticket))
+            if not changes.is_all:  # the scheduler's memory has those
+                scheduler.began([ticket], changes.at)
+            if begun.job_id in held:
+                self._begun[begun.job_id] = ticket
+            elif begun.ended_at:
+                scheduler.used(ticket.tenant, begun.ended_at - begun.started_at, ticket.tenant_weight)
 
     def _ended(self, scheduler: Scheduler, changes: PoolChanges) -> None:
         """Tell of each job whose slot is free, or another's, by now.
@@ -136,15 +167,17 @@ class Dispatcher:
         return reasons
 
     def _stand_by(self) -> None:
-        self._scheduler, self._tickets, self._put_back, self._changes = None, {}, [], None
+        self._scheduler, self._tickets, self._put_back, self._begun, self._changes = None, {}, [], {}, None
 
 
-def scheduler_with(memory: bytes) -> Scheduler:
-    """A scheduler that knows what an earlier one kept; nothing, or what cannot be read, is a fresh start."""
+def scheduler_with(memory: bytes, speeds: Sequence[Row] = ()) -> Scheduler:
+    """A scheduler that knows what an earlier one kept; without that, or when it cannot be read, these speeds."""
     try:
-        return Scheduler(memory=msgspec.json.decode(memory) if memory else None)
+        if memory:
+            return Scheduler(memory=msgspec.json.decode(memory))
     except (msgspec.DecodeError, TypeError, ValueError, KeyError):
-        return Scheduler()
+        pass
+    return Scheduler(memory={"speeds": speeds})
 
 
 def ticket_of(job: WaitingJob) -> Ticket:
@@ -170,13 +203,15 @@ def ticket_bytes(ticket: Ticket) -> bytes:
     )
 
 
-def views_of(changes: PoolChanges, known: Mapping[str, BackendView]) -> list[BackendView]:
-    """Every backend as the scheduler sees it; of a job that it granted itself it knows more than the slot says."""
+def views_of(changes: PoolChanges, known: Mapping[str, BackendView], begun: Mapping[str, Ticket]) -> list[BackendView]:
+    """Every backend as the scheduler sees it; of a job that it granted itself it knows more than the slot says, and of
+    one that began without it what `begun` says.
+    """
     views = []
     for name, state in sorted(changes.states.items()):
         slot, running = changes.slots.get(name), known[name].running if name in known else None
         if slot is None or running is None or not _is_of(slot, running):
-            running = _running(slot, changes.loaded.get(name, "")) if slot is not None else None
+            running = _running(slot, changes.loaded.get(name, ""), begun) if slot is not None else None
         views.append(BackendView(name, changes.loaded.get(name, ""), state == BackendState.UP, running))
     return views
 
@@ -185,10 +220,22 @@ def _is_of(slot: SlotView, running: Running) -> bool:
     return slot.job_id == running.job_id and not slot.is_recovering
 
 
-def _running(slot: SlotView, loaded: str) -> Running:
+def _running(slot: SlotView, loaded: str, begun: Mapping[str, Ticket]) -> Running:
     if slot.is_recovering or slot.job_id.startswith(UPKEEP):
         return Running("", RECOVERING if slot.is_recovering else slot.tenant_id, loaded, slot.since)
-    return Running(slot.job_id, slot.tenant_id, loaded, slot.since)
+    ticket = begun.get(slot.job_id)
+    if ticket is None:
+        return Running(slot.job_id, slot.tenant_id, loaded, slot.since)
+    return Running(
+        job_id=slot.job_id,
+        tenant=ticket.tenant,
+        checkpoint=ticket.checkpoint or loaded,
+        started_at=slot.since,
+        work=ticket.work,
+        tenant_weight=ticket.tenant_weight,
+        upscaler=ticket.upscaler,
+        output_megapixels=ticket.output_megapixels,
+    )
 
 
 def lines_of(seen: PoolChanges) -> dict[str, BackendLine]:

@@ -32,6 +32,7 @@ from gateway.ports import (
 )
 from gateway.ports import Refused as RefusedByStore
 
+SHORTEST_WAIT_S = 1.0  # also where no forecast is to be had
 ATTEMPTS = 4  # an epoch that changed and quotas that must be seeded each cost one more
 
 
@@ -129,6 +130,9 @@ def _refusal(refused: RefusedByStore, entry: Entry) -> GatewayError:
         case "outstanding":
             most = entry.max_concurrency + entry.max_queued
             return TooManyOutstanding(
-                f"{refused.which} jobs of yours wait or run; {most} may. Send the next when one is done.", 1.0
+                f"{refused.which} jobs of yours wait or run; {most} may. Send the next when one is done.",
+                max(SHORTEST_WAIT_S, wait),
             )
-    return NoCapacity("Every backend is busy and this plan does not wait. Try again in a moment.", 1.0)
+    return NoCapacity(
+        "Every backend is busy and this plan does not wait. Try again in a moment.", max(SHORTEST_WAIT_S, wait)
+    )

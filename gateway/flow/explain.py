@@ -25,14 +25,28 @@ class Explainer:
         options = effective((await gateway.options.kept(caller)).values)
         shaped = shape(operation, body, gateway.context(caller, options))
         outstanding, waiting = await gateway.work.counts(caller)
+        checkpoint = shaped.model.name if shaped.model else ""
+        expected = await gateway.work.expectation(caller, checkpoint)
+        wait_s = expected.wait_s
+        if wait_s is None and not waiting:
+            wait_s = 0.0  # nobody asked for it lately, and nobody is before it
         return {
             "operation": operation,
             "model": shaped.model.name if shaped.model else None,
             "parameters": parameters_echo(shaped),
             "adjusted": list(shaped.adjustments),
             "price": price_of(shaped),
-            "pool": {"able_backends": len(shaped.runnable_on), "waiting_jobs": waiting},
-            "limits": {**limits_of(caller), "outstanding_of_this_key": outstanding},
+            "pool": {
+                "able_backends": len(shaped.runnable_on),
+                "waiting_jobs": waiting,
+                "expected_wait_s": None if wait_s is None else round(wait_s, 1),
+            },
+            "limits": {
+                **limits_of(caller),
+                "outstanding_of_this_key": outstanding,
+                "calls_left_now": expected.rate.remaining,
+                "all_calls_back_in_s": round(expected.rate.reset_s, 1),
+            },
         }
 
 

@@ -10,8 +10,9 @@ from contextlib import suppress
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.keys import Caller
 from gateway.domain.progress import OwnProgress, Shown
+from gateway.flow.enter import rates_of
 from gateway.flow.held import HeldJobs
-from gateway.ports import Look, OwnJob, OwnJobs, OwnJobStore
+from gateway.ports import Expectation, Look, OwnJob, OwnJobs, OwnJobStore
 
 INTERRUPT, SKIP = "interrupt", "skip"
 _NO_ID = frozenset({"", "undefined", "null", "None"})
@@ -39,9 +40,11 @@ class OwnWork:
         if job is None:
             return OwnProgress(at=jobs.at)
         shown, preview = self._shown(job, with_preview=with_preview)
+        told = job.foretold
         return OwnProgress(
             task_id=job.task_id or job.job_id,
             position=job.position,
+            starts_at=told.starts_at if told else 0.0,
             waiting=jobs.waiting,
             queued=sum(not other.is_running for other in jobs.jobs),
             since=job.started_at if job.is_running else job.entered_at,
@@ -68,6 +71,11 @@ class OwnWork:
         """How many jobs this caller has outstanding, and how many of all callers wait."""
         jobs = await self._store.look_at(Look(caller.key_id))
         return len(jobs.jobs), jobs.waiting
+
+    async def expectation(self, caller: Caller, checkpoint: str) -> Expectation:
+        """What one more call of this caller for the checkpoint would meet now. Raises StoreUnavailable."""
+        (rate,) = rates_of(caller)
+        return await self._store.expect(caller.tenant_id, checkpoint, rate)
 
     async def end(self, caller: Caller, wish: str, task_id: str = "") -> None:
         """Interrupt or skip one of the caller's jobs; nothing happens when there is none, or none that is known."""

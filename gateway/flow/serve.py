@@ -11,10 +11,18 @@ leave             everything back, the record closed; then the answer
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.domain.errors import AttemptFailed, BackendLacks, GatewayError, GenerationFailed, NoCapacity
+from gateway.domain.errors import (
+    AttemptFailed,
+    BackendLacks,
+    GatewayError,
+    GenerationFailed,
+    NoCapacity,
+    StoreUnavailable,
+)
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
 from gateway.domain.options import effective
@@ -142,7 +150,7 @@ class Gateway:
             try:
                 granted = await job.backend()
             except NoCapacity as too_late:
-                raise (_gave_up(failed) if failed else too_late) from failed
+                raise (_gave_up(failed) if failed else await self._come_back(too_late, job)) from failed
             try:
                 attempt = await self._forward(shaped, granted, job)
             except (AttemptFailed, BackendLacks) as failure:
@@ -158,6 +166,15 @@ class Gateway:
                     self.faults.succeeded(job.attempted(granted.backend))
                 return attempt
             await job.ask_again(self.jobs)
+
+    async def _come_back(self, too_late: NoCapacity, job: Job) -> NoCapacity:
+        """The same, with the wait that one more such call would have now, where that is foretold."""
+        with suppress(StoreUnavailable):
+            checkpoint = job.shaped.model.name if job.shaped.model else ""
+            expected = await self.work.expectation(job.caller, checkpoint)
+            if expected.wait_s is not None:
+                too_late.retry_after_s = max(1.0, expected.wait_s)
+        return too_late
 
     async def _forward(self, shaped: Shaped, granted: Granted, job: Job) -> Attempt:
         """One attempt; one that breaks off after its caller's own interrupt has ended as asked, and is not repeated."""

@@ -27,8 +27,6 @@ from gateway.ports.jobs import (
     Outbox,
     Queued,
     Quota,
-    Rate,
-    RateState,
     Refused,
     Remembered,
     SeedsNeeded,
@@ -39,6 +37,7 @@ from gateway.ports.jobs import (
 from gateway.ports.log import Log
 from gateway.ports.own import (
     Asked,
+    Expectation,
     Kept,
     Look,
     OptionChange,
@@ -50,7 +49,8 @@ from gateway.ports.own import (
     Preview,
     Wished,
 )
-from gateway.ports.pool import PoolChanges, PoolNews, PoolStore, QueueReader, SlotView, WaitingJob
+from gateway.ports.pool import BegunJob, PoolChanges, PoolNews, PoolStore, QueueReader, SlotView, WaitingJob
+from gateway.ports.rates import Rate, RateState
 from gateway.ports.servers import BackendClient, RawReply
 
 __all__ = [
@@ -60,11 +60,13 @@ __all__ = [
     "Asked",
     "BackendClient",
     "Beat",
+    "BegunJob",
     "Bookkeeper",
     "Books",
     "Entered",
     "Entry",
     "EpochChanged",
+    "Expectation",
     "Granted",
     "JobStore",
     "Kept",

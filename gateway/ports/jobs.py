@@ -10,6 +10,7 @@ from gateway.domain.jobs import Outcome
 from gateway.domain.reconciliation import Count, Tally
 from gateway.domain.usage import Measure, Record, Window
 from gateway.ports.own import Asked, Preview, Wished
+from gateway.ports.rates import Rate, RateState
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +21,6 @@ class Quota:
     window: Window
     limit: float
     amount: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A GCRA limit: `per_minute` calls on the long run, `burst` at once. `subject` names who is limited."""
-
-    subject: str
-    per_minute: float
-    burst: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +73,6 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class RateState:
-    """What is left of the tightest rate: calls that fit at once now, and seconds until all of the burst is back."""
-
-    remaining: int
-    reset_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Admitted:
     """The job was admitted; it runs already, or waits."""
 
@@ -119,7 +103,7 @@ class SeedsNeeded:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Not admitted; nothing was taken. `limit` says which limit; `retry_after_s` is 0.0 where it depends on others."""
+    """Not admitted; nothing was taken. `limit` says which limit; `retry_after_s` is 0.0 where nobody can tell."""
 
     limit: str
     which: str

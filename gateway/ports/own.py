@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.domain.scheduling import Prospect
+from gateway.ports.rates import Rate, RateState
+
 
 @dataclass(frozen=True, slots=True)
 class OptionChange:
@@ -51,7 +54,8 @@ class OptionStore(Protocol):
 class OwnJob:
     """An outstanding job of one key. `position` is its place among all that wait (1 is next), 0 while it runs.
 
-    `process` holds it; `shown` is what that process last published of its progress, as JSON, b"" for nothing yet.
+    `foretold` is what the dispatcher last said of a waiting job. `process` holds the job; `shown` is what that process
+    last published of its progress, as JSON, b"" for nothing yet.
     """
 
     job_id: str
@@ -61,6 +65,7 @@ class OwnJob:
     started_at: float
     position: int
     shown: bytes = b""
+    foretold: Prospect | None = None
 
     @property
     def is_running(self) -> bool:
@@ -116,11 +121,22 @@ class Preview:
     image: str
 
 
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What one more call would meet: seconds until it starts, None where nobody can tell; what is left of its rate."""
+
+    wait_s: float | None
+    rate: RateState
+
+
 class OwnJobStore(Protocol):
     """What a key's jobs do, over all processes. One round trip each; may raise StoreUnavailable."""
 
     async def look_at(self, look: Look) -> OwnJobs:
         """The key's jobs; the processes that hold them are told that somebody looks, at most once a second each."""
+
+    async def expect(self, tenant_id: str, checkpoint: str, rate: Rate) -> Expectation:
+        """What one more call of this tenant would meet now; nothing is taken."""
 
     async def show(self, job_id: str, shown: bytes, preview: str, watchers: frozenset[str]) -> None:
         """Publish a running job's progress; the preview goes to the processes that watch, and is kept nowhere."""

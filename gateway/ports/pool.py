@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.domain.queue import JobLine
+from gateway.domain.scheduling import Forecast, Prospect
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,20 @@ class WaitingJob:
 
 
 @dataclass(frozen=True, slots=True)
+class BegunJob:
+    """A job that began without a decision of the dispatcher; `ended_at` is 0.0 while it runs."""
+
+    job_id: str
+    started_at: float
+    ended_at: float
+    ticket: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PoolChanges:
-    """What a leader learns: with `is_all`, `arrived` is every waiting job and what was known before is void."""
+    """What a leader learns: with `is_all`, `arrived` is every waiting job, `began` every running one, and what it knew
+    before is void.
+    """
 
     at: float
     is_all: bool
@@ -41,6 +54,7 @@ class PoolChanges:
     slots: Mapping[str, SlotView]
     loaded: Mapping[str, str]
     states: Mapping[str, str]
+    began: tuple[BegunJob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +108,9 @@ class PoolStore(Protocol):
     async def remember(self, memory: bytes) -> None:
         """Keep what the scheduler must know over a change of leader: accounts, learned speeds, as JSON."""
 
+    async def foretell(self, forecast: Forecast) -> bool:
+        """Publish the forecast for some seconds, in place of the one before; False without the lease."""
+
     async def memory(self) -> bytes:
         """What was kept last, empty if nothing was."""
 
@@ -101,8 +118,11 @@ class PoolStore(Protocol):
 class QueueReader(Protocol):
     """The queue for people's eyes."""
 
-    async def queue(self) -> PoolChanges:
-        """Every waiting job in order of entry, and the whole pool."""
+    async def queue(self) -> tuple[PoolChanges, Mapping[str, Prospect]]:
+        """Every waiting job in order of entry, and the whole pool; and what was foretold of each job, by id."""
+
+    async def prospect(self, job_id: str) -> Prospect | None:
+        """What was foretold of a waiting job."""
 
     async def job(self, job_id: str) -> JobLine | None:
         """One job, open or closed within the last hour; None if the store does not know it."""

@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 
 from gateway.adapters.redis.own import RedisOwn
-from gateway.ports import Admitted, Asked, Granted, Look, OptionChange, OptionsChanged, Posted, Preview, Wished, Woken
+from gateway.domain.scheduling import Forecast, Prospect
+from gateway.ports import (
+    Admitted,
+    Asked,
+    Granted,
+    Look,
+    OptionChange,
+    OptionsChanged,
+    Posted,
+    Preview,
+    Rate,
+    Wished,
+    Woken,
+)
 from tests.contracts.job_worlds import MemoryWorld, entry, granted, leaving, new_id, pool_up, queued
 from tests.support.memory_own import MemoryOwn
 
@@ -151,3 +164,34 @@ async def test_a_wish_reaches_the_holder_of_the_named_job_or_of_the_oldest_that_
         heard.append(message)
     expected = [Wished(jobs[wished].job_id, "interrupt")] if wished else []
     assert [message for message in heard if isinstance(message, Wished)] == expected
+
+
+async def test_a_key_sees_what_was_foretold_of_its_own_waiting_jobs_and_of_no_others(own_of, world):
+    process, own = own_of("one")
+    epoch = await process.jobs.epoch()
+    mine, theirs = entry(epoch, key_id="k"), entry(epoch, key_id="o", tenant_id="u")
+    for job in (mine, theirs):
+        await queued(process.jobs, job)
+    at = (await process.pool.poll(from_scratch=True)).at
+    told = {mine.job_id: Prospect(1, at + 5.0, "busy"), theirs.job_id: Prospect(2, at + 9.0, "busy")}
+    assert await process.pool.foretell(Forecast(told, {"t": at + 5.0, "u": at + 9.0}, {}))
+    (seen,) = (await own.look_at(Look("k"))).jobs
+    assert (seen.job_id, seen.foretold.position) == (mine.job_id, 1)
+    assert seen.foretold.starts_at == pytest.approx(at + 5.0, abs=1e-5)
+
+
+async def test_one_more_call_is_told_the_wait_foretold_for_its_checkpoint_and_what_is_left_of_its_rate(own_of, world):
+    process, own = own_of("one")
+    epoch = await process.jobs.epoch()
+    rate = Rate("t:t", per_minute=60.0, burst=5)
+    before = await own.expect("t", "m", rate)
+    assert (before.wait_s, before.rate.remaining, before.rate.reset_s) == (None, 5, 0.0)
+    for _ in range(2):
+        await queued(process.jobs, entry(epoch, rates=(rate,)))
+    at = (await process.pool.poll(from_scratch=True)).at
+    await process.pool.foretell(Forecast({}, {"t": at + 40.0}, {"m": 7.0}))
+    told = await own.expect("t", "m", rate)
+    assert told.wait_s == pytest.approx(40.0, abs=1.0)  # its own jobs that wait go first
+    assert (told.rate.remaining, told.rate.reset_s) == (3, pytest.approx(2.0, abs=1.0))
+    assert (await own.expect("u", "m", rate)).wait_s == 7.0
+    assert (await own.expect("u", "n", rate)).wait_s is None

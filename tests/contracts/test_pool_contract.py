@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from gateway.ports import SlotView, Woken
+from gateway.domain.jobs import Outcome
+from gateway.domain.scheduling import Forecast, Prospect
+from gateway.ports import BegunJob, SlotView, Woken
 from tests.contracts.job_worlds import World, entry, granted, leaving, live_on, new_id, pool_up, publish, queued
 
 # --- poll
@@ -148,7 +150,8 @@ async def test_the_reason_of_a_grant_reaches_the_process_the_queue_view_and_the_
     epoch = await pool_up(p, "a", loaded="other")
     asked = entry(epoch)
     await queued(p.jobs, asked)
-    seen = await p.pool.queue()
+    seen, foretold = await p.pool.queue()
+    assert foretold == {}
     assert [(job.job_id, job.ticket) for job in seen.arrived] == [(asked.job_id, asked.ticket)]
     assert (seen.slots, seen.loaded, seen.states) == ({}, {"a": "other"}, {"a": "up"})
     assert (await p.pool.job(asked.job_id)).state == "waiting"
@@ -354,3 +357,96 @@ async def test_the_last_wish_for_a_rescan_is_what_any_process_reads(world: World
     await other.wish_rescan("first")
     await one.wish_rescan("second")
     assert (await one.rescan_wish(), await other.rescan_wish()) == ("second", "second")
+
+
+# --- the forecast
+
+
+async def a_forecast(process, job_id, starts_in_s, wait_s):
+    """Foretold by that process, which leads; also what another one would be told if it tried."""
+    at = (await process.pool.poll(from_scratch=False)).at
+    told = Forecast({job_id: Prospect(3, at + starts_in_s, "busy")}, {"t": at + starts_in_s}, {"m": wait_s})
+    return told if await process.pool.foretell(told) else None
+
+
+async def test_what_the_leader_foretells_is_told_of_each_job_and_the_next_forecast_replaces_it(world: World):
+    p, q = world.process("p"), world.process("q")
+    asked, other = entry(await p.jobs.epoch()), entry(await p.jobs.epoch())
+    for job in (asked, other):
+        await queued(p.jobs, job)
+    first = await a_forecast(p, asked.job_id, 30.0, 7.0)
+    assert (await q.pool.queue())[1] == {asked.job_id: _about(first.jobs[asked.job_id])}
+    assert (await q.pool.prospect(asked.job_id), await q.pool.prospect(other.job_id)) == (
+        _about(first.jobs[asked.job_id]),
+        None,
+    )
+    second = await a_forecast(p, other.job_id, 20.0, 7.0)
+    assert (await q.pool.queue())[1] == {other.job_id: _about(second.jobs[other.job_id])}
+    await p.pool.foretell(Forecast({}, {}, {}))
+    assert (await q.pool.queue())[1] == {}
+
+
+async def test_only_the_leader_foretells(world: World):
+    p, q = world.process("p"), world.process("q")
+    assert not await q.pool.foretell(Forecast({}, {}, {"m": 1.0}))
+    await p.pool.poll(from_scratch=True)
+    assert not await q.pool.foretell(Forecast({}, {}, {"m": 1.0}))
+    assert await p.pool.foretell(Forecast({}, {}, {"m": 1.0}))
+
+
+async def test_a_forecast_of_thousands_of_jobs_is_published_at_once(world: World):
+    p = world.process("p")
+    await p.pool.poll(from_scratch=True)
+    told = {f"j{number}": Prospect(number, 1_000.0 + number, "busy") for number in range(1, 3000)}
+    assert await p.pool.foretell(Forecast(told, {}, {}))
+    assert (await p.pool.queue())[1] == told
+
+
+async def test_who_has_too_many_jobs_is_told_when_the_first_of_them_should_start(world: World):
+    p = world.process("p")
+    epoch = await p.jobs.epoch()
+    asked = entry(epoch, max_concurrency=1, max_queued=1)
+    await queued(p.jobs, asked)
+    await queued(p.jobs, entry(epoch, max_concurrency=1, max_queued=1))
+    await a_forecast(p, asked.job_id, 30.0, 7.0)
+    world.fast_forward(10)
+    refused = await p.jobs.enter(entry(epoch, max_concurrency=1, max_queued=1))
+    assert (refused.limit, refused.retry_after_s) == ("outstanding", pytest.approx(20.0, abs=2.0))
+    stranger = await p.jobs.enter(entry(epoch, tenant_id="u", max_concurrency=0, max_queued=0))
+    assert (stranger.limit, stranger.retry_after_s) == ("outstanding", 0.0)
+
+
+async def test_who_does_not_wait_is_told_when_such_a_call_would_start(world: World):
+    p = world.process("p")
+    epoch = await pool_up(p, "a")
+    asked = entry(epoch)
+    await granted(p.jobs, asked)
+    await a_forecast(p, "none", 30.0, 7.0)
+    refused = await p.jobs.enter(entry(epoch, tenant_id="u", max_queued=0))
+    assert (refused.limit, refused.retry_after_s) == ("busy", 7.0)
+
+
+def _about(told):
+    return Prospect(told.position, pytest.approx(told.starts_at, abs=1e-5), told.why)
+
+
+# --- jobs that begin by rule 0
+
+
+async def test_a_job_that_began_at_once_is_told_while_it_runs_and_when_it_was_over_before_the_next_poll(world: World):
+    p = world.process("p")
+    epoch = await pool_up(p, "a", "b")
+    await p.pool.poll(from_scratch=True)
+    runs, over, failed = entry(epoch), entry(epoch), entry(epoch)
+    started = (await granted(p.jobs, runs)).at
+    begun = (await granted(p.jobs, over)).at
+    world.fast_forward(2)
+    await p.jobs.leave(leaving(over.job_id))
+    await granted(p.jobs, failed)
+    await p.jobs.leave(leaving(failed.job_id, outcome=Outcome.FAILED))
+    first, second = (await p.pool.poll(from_scratch=False)).began
+    assert first == BegunJob(runs.job_id, started, 0.0, runs.ticket)
+    assert (second.job_id, second.started_at, second.ticket) == (over.job_id, begun, over.ticket)
+    assert second.ended_at == pytest.approx(begun + 2.0, abs=1.0)
+    assert (await p.pool.poll(from_scratch=False)).began == ()
+    assert (await p.pool.poll(from_scratch=True)).began == (first,)

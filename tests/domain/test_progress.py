@@ -106,6 +106,21 @@ def test_a_waiting_job_is_told_as_under_way_with_its_place():
     assert (status["status"], status["queued"], status["elapsed"]) == ("queued", 2, 4.5)
 
 
+@pytest.mark.parametrize(
+    ("in_s", "eta_s", "text"),
+    [
+        (7.4, 7.4, "Queued 1 of 1, starts in about 7 s"),
+        (63.9, 63.9, "Queued 1 of 1, starts in about 65 s"),
+        (-3.0, 0.0, "Queued 1 of 1, starts in about 1 s"),
+    ],
+)
+def test_a_waiting_job_whose_start_is_foretold_says_when(in_s, eta_s, text):
+    own = OwnProgress("j1", position=1, waiting=1, queued=1, since=90.0, at=100.0, starts_at=100.0 + in_s)
+    answer, internal = as_progress(own), as_internal_progress(own, 0)
+    assert (answer["eta_relative"], answer["textinfo"]) == (eta_s, text)
+    assert (internal["eta"], internal["textinfo"]) == (eta_s, text)
+
+
 @pytest.mark.parametrize(("preview", "expected"), [("AAAA", ("data:image/jpeg;base64,AAAA", 5)), ("", (None, 4))])
 def test_the_web_pages_form_numbers_each_preview(preview, expected):
     own = OwnProgress("j1", shown=Shown(0.5, job="Inference"), preview=preview)

@@ -256,7 +256,7 @@ async def test_a_removed_backend_gets_nothing_any_more():
 def test_a_recovering_slot_counts_for_no_tenant_and_is_not_free():
     slots = {"a": SlotView("a", "j", "t1", 1.0, True, "m"), "b": SlotView("b", "k", "t1", 1.0, False, "n")}
     changes = PoolChanges(5.0, True, (), (), slots, {"b": "red"}, {"a": "up", "b": "up", "c": "down"})
-    views = {view.name: view for view in views_of(changes, {})}
+    views = {view.name: view for view in views_of(changes, {}, {})}
     assert {name: view.is_free for name, view in views.items()} == {"a": False, "b": False, "c": False}
     assert views["a"].running is not None
     assert (views["a"].running.tenant, views["b"].running.tenant, views["b"].loaded) == (RECOVERING, "t1", "red")
@@ -267,7 +267,7 @@ def test_of_a_job_it_granted_itself_the_scheduler_knows_more_than_its_slot_says(
     changes = PoolChanges(5.0, False, (), (), slots, {"a": "red"}, {"a": "up", "b": "up"})
     own = Running("j", "t1", "red", 1.0, work=7.0, charged_s=3.0)
     known = {name: BackendView(name, "red", usable=True, running=own) for name in ("a", "b")}
-    views = {view.name: view.running for view in views_of(changes, known)}
+    views = {view.name: view.running for view in views_of(changes, known, {})}
     assert views["a"] == own
     assert views["b"] == Running("other", "t1", "", 1.0)
 
@@ -342,3 +342,30 @@ async def test_a_job_that_waits_is_started_within_a_moment_of_the_end_of_the_one
         ended = now()
         await second
         assert now() - ended == pytest.approx(1.0, abs=0.2)
+
+
+async def test_a_job_that_came_and_ended_between_two_looks_is_charged_to_its_tenant():
+    store, (jobs,) = await stores("a", "b")
+    dispatcher = Dispatcher(jobs)
+    store.loaded |= {"a": "red", "b": "red"}
+    await jobs.enter(entry("other", store=store, backends=("b",), tenant="t2"))
+    await dispatcher.step()
+    await jobs.enter(entry("j1", store=store, backends=("a",)))
+    await asyncio.sleep(2.0)
+    await jobs.leave(leaving("j1"))
+    await dispatcher.step()
+    # Both were active, so each had a right to one of the two seconds.
+    assert dispatcher._scheduler.account_s("t1") == pytest.approx(1.0, rel=0.05)
+    assert dispatcher._scheduler.account_s("t2") == pytest.approx(-1.0, rel=0.05)
+
+
+async def test_of_a_job_that_began_at_once_the_scheduler_knows_how_long_it_should_take():
+    store, (jobs,) = await stores("a")
+    dispatcher = Dispatcher(jobs)
+    store.loaded["a"] = "red"
+    await dispatcher.step()
+    await jobs.enter(entry("j1", store=store, backends=("a",)))
+    await dispatcher.step()
+    running = dispatcher._scheduler.backends["a"].running
+    assert (running.job_id, running.work, running.checkpoint) == ("j1", 1.0, "red")
+    assert dispatcher._scheduler.state.asked_for.rate("red", now()) > 0

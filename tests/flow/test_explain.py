@@ -24,8 +24,10 @@ async def test_a_request_is_explained_as_it_would_be_sent_and_nothing_is_admitte
         assert (answer["model"], answer["parameters"]["width"]) == ("red", 1000)
         assert any(line.startswith("save_images") for line in answer["adjusted"])
         assert answer["price"] == {"images": 2, "megapixel_steps": 4.096, "output_megapixels": 1.024}
-        assert answer["pool"] == {"able_backends": 1, "waiting_jobs": 0}
-        assert answer["limits"]["outstanding_of_this_key"] == 0
+        assert answer["pool"] == {"able_backends": 1, "waiting_jobs": 0, "expected_wait_s": 0.0}
+        limits = answer["limits"]
+        assert (limits["outstanding_of_this_key"], limits["calls_left_now"]) == (0, limits["burst"])
+        assert limits["all_calls_back_in_s"] == 0.0
         assert world.backends["a"].received("txt2img") == []
         assert (await world.records(), world.holdings()) == ([], NOTHING_HELD)
 

@@ -54,7 +54,8 @@ async def test_a_sample_tells_of_leading_jobs_backends_and_loops():
         await beyond
         world.backends["a"].engine.release("inference")
         await asyncio.gather(first, second)
-    loops = dict.fromkeys(("heartbeat", "listener", "dispatcher", "watcher", "rescans", "ledger"), (True, 0))
+    names = ("heartbeat", "listener", "dispatcher", "watcher", "rescans", "foresight", "ledger")
+    loops = dict.fromkeys(names, (True, 0))
     assert sample == Sample(
         is_ready=False,  # nobody said that the start is over
         is_leading=True,

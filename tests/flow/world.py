@@ -26,6 +26,7 @@ from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
 from gateway.flow.faults import Faults
+from gateway.flow.foresee import Foresight
 from gateway.flow.forward import Forwarder
 from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
@@ -297,6 +298,7 @@ class Process:
         self.supervisor.add("dispatcher", self.dispatcher.run)
         self.supervisor.add("watcher", self.watcher.run)
         self.supervisor.add("rescans", self.rescans.run)
+        self.supervisor.add("foresight", Foresight(self.dispatcher, self.jobs).run)
         self.supervisor.add("ledger", self.bookkeeper.run)
 
     async def ask(self, key: str | None = KEY, operation: Operation = Operation.TXT2IMG, **fields: Any) -> Served:

@@ -22,10 +22,12 @@ from gateway.domain.limits import (
 )
 from gateway.domain.queue import JobLine
 from gateway.domain.reconciliation import Count, Tally
+from gateway.domain.scheduling import Forecast, Prospect
 from gateway.domain.usage import Measure, Record
 from gateway.ports import (
     Admitted,
     Beat,
+    BegunJob,
     Entered,
     Entry,
     EpochChanged,
@@ -90,9 +92,9 @@ class MemoryJobs:
         outstanding = len(store.of(tenant=entry.tenant_id))
         backend = store.place(job, entry.runnable_on)
         if outstanding >= entry.max_concurrency + entry.max_queued:
-            return Refused("outstanding", str(outstanding), 0.0, at)
+            return Refused("outstanding", str(outstanding), store.soonest_s(entry.tenant_id), at)
         if backend is None and entry.max_queued == 0:
-            return Refused("busy", str(outstanding), 0.0, at)
+            return Refused("busy", str(outstanding), store.forecast.models.get(entry.checkpoint, 0.0), at)
         return self._admitted(entry.job_id, job, backend, fits)
 
     def _stale(self, entry: Entry) -> EpochChanged | OptionsChanged | None:
@@ -306,7 +308,7 @@ class MemoryJobs:
         store.lease = (self._process, store.now_us)
         store.mailboxes[self._process].has_work = False
         is_all = from_scratch or self._cursor[0] != store.term
-        arrived, left = (store.waiting, []) if is_all else self._news()
+        arrived, left, began = (store.waiting, [], self._running()) if is_all else self._news()
         if is_all:
             self._cursor = (store.term, store.events[-1][0] if store.events else 0)
         return PoolChanges(
@@ -321,9 +323,23 @@ class MemoryJobs:
             slots={backend: slot.view(backend) for backend, slot in store.slots.items()},
             loaded=dict(store.loaded),
             states=dict(store.states),
+            began=tuple(self._begun(job_id) for job_id in began if self._is_told(store.jobs[job_id])),
         )
 
-    def _news(self) -> tuple[list[str], list[str]]:
+    def _running(self) -> list[str]:
+        slots = self._store.slots.values()
+        return [slot.job_id for slot in slots if not slot.is_recovering and slot.tenant != UPKEEP]
+
+    @staticmethod
+    def _is_told(job: Job) -> bool:
+        return job.state == "running" or job.outcome in (Outcome.FINISHED, Outcome.INTERRUPTED)
+
+    def _begun(self, job_id: str) -> BegunJob:
+        job = self._store.jobs[job_id]
+        ended_us = job.ended_us if job.state == "closed" else 0
+        return BegunJob(job_id, job.started_us / MICROSECONDS, ended_us / MICROSECONDS, job.ticket)
+
+    def _news(self) -> tuple[list[str], list[str], list[str]]:
         store, (term, seen) = self._store, self._cursor
         store.events = [event for event in store.events if event[0] >= seen]
         news = [event for event in store.events if event[0] > seen][:EVENTS_AT_ONCE]
@@ -331,7 +347,8 @@ class MemoryJobs:
             self._cursor = (term, news[-1][0])
         if len(news) == EVENTS_AT_ONCE:
             store.nudge()
-        return [job for _, kind, job in news if kind == "A"], [job for _, kind, job in news if kind == "L"]
+        came, left, began = ([job for _, kind, job in news if kind == wanted] for wanted in "ALB")
+        return came, left, began
 
     async def grant(
         self, operation_id: str, grants: Sequence[tuple[str, str]], why: Mapping[str, str] | None = None
@@ -430,10 +447,21 @@ class MemoryJobs:
         """The scheduler's memory."""
         return self._store.memory
 
-    async def queue(self) -> PoolChanges:
-        """Every waiting job in order of entry, and the whole pool."""
+    async def foretell(self, forecast: Forecast) -> bool:
+        """Publish the forecast; False without the lease."""
+        if self._store.dispatcher() != self._process:
+            return False
+        self._store.forecast = forecast
+        return True
+
+    async def prospect(self, job_id: str) -> Prospect | None:
+        """What was foretold of a waiting job."""
+        return self._store.forecast.jobs.get(job_id)
+
+    async def queue(self) -> tuple[PoolChanges, Mapping[str, Prospect]]:
+        """Every waiting job in order of entry, and the whole pool; and what was foretold of each job."""
         store = self._store
-        return PoolChanges(
+        seen = PoolChanges(
             at=store.now_us / MICROSECONDS,
             is_all=True,
             arrived=tuple(
@@ -445,6 +473,7 @@ class MemoryJobs:
             loaded=dict(store.loaded),
             states=dict(store.states),
         )
+        return seen, dict(store.forecast.jobs)
 
     async def job(self, job_id: str) -> JobLine | None:
         """One job, None if the store does not know it."""

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from gateway.domain.limits import MICROSECONDS
+from gateway.domain.limits import MICROSECONDS, interval_us
 from gateway.flow.ids import new_id
-from gateway.ports import Asked, Kept, Look, Message, OptionChange, OwnJob, OwnJobs, Posted, Preview, Wished
+from gateway.ports import (
+    Asked,
+    Expectation,
+    Kept,
+    Look,
+    Message,
+    OptionChange,
+    OwnJob,
+    OwnJobs,
+    Posted,
+    Preview,
+    Rate,
+    RateState,
+    Wished,
+)
 from tests.support.memory_store import Job, MemoryStore
 
 MODEL = "sd_model_checkpoint"
@@ -66,7 +80,19 @@ class MemoryOwn:
             started_at=job.started_us / MICROSECONDS,
             position=waiting.index(job_id) + 1 if job.state == "waiting" else 0,
             shown=job.shown,
+            foretold=self._store.forecast.jobs.get(job_id) if job.state == "waiting" else None,
         )
+
+    async def expect(self, tenant_id: str, checkpoint: str, rate: Rate) -> Expectation:
+        """What one more call of this tenant would meet now."""
+        store = self._store
+        wait_s = store.forecast.models.get(checkpoint)
+        if wait_s is not None:
+            wait_s = max(wait_s, store.soonest_s(tenant_id))
+        every_us = interval_us(rate.per_minute)
+        reset_us = max(0, store.arrivals.get(rate.subject, 0) - store.now_us)
+        left = max(0, (rate.burst * every_us - reset_us) // every_us)
+        return Expectation(wait_s, RateState(left, reset_us / MICROSECONDS))
 
     def _tell(self, job_id: str, job: Job, look: Look) -> None:
         if job.state != "running" or job.process == self._process:

@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.domain.jobs import Operation, Outcome
 from gateway.domain.limits import MICROSECONDS
+from gateway.domain.scheduling import Forecast
 from gateway.domain.usage import Measure, Record, Window
 from gateway.ports import Granted, Message, Queued, SlotView
 
@@ -41,6 +42,7 @@ class Job:
     started_us: int = 0
     before: str = ""
     why: str = ""
+    ended_us: int = 0
     outcome: Outcome | None = None
     is_corrected: bool = False
     key_id: str = ""
@@ -118,6 +120,7 @@ class MemoryStore:
         self.admitted = 0
         self.lease: tuple[str, int] | None = None
         self.memory = b""
+        self.forecast = Forecast({}, {}, {})
         self.term = 0
         self.events: list[tuple[int, str, str]] = []
         self.outbox: dict[str, tuple[str, Record]] = {}
@@ -164,6 +167,11 @@ class MemoryStore:
             return None
         return self.lease[0]
 
+    def soonest_s(self, tenant: str) -> float:
+        """Seconds until the first waiting job of the tenant should start, 0.0 where nothing is foretold."""
+        starts_at = self.forecast.tenants.get(tenant)
+        return 0.0 if starts_at is None else max(0.0, starts_at - self.now_us / MICROSECONDS)
+
     def nudge(self) -> None:
         """Tell the dispatcher, if there is one, that it has something to do."""
         if leader := self.dispatcher():
@@ -171,9 +179,9 @@ class MemoryStore:
             self.mailboxes[leader].has_arrived.set()
 
     def event(self, kind: str, job_id: str) -> None:
-        """Note for the dispatcher that a ticket came (A) or left (L)."""
+        """Note for the dispatcher that a ticket came (A) or left (L), or that a job began by rule 0 (B)."""
         self.events.append((self.number(), kind, job_id))
-        if len(self.events) > MAX_EVENTS:
+        if kind != "B" and len(self.events) > MAX_EVENTS:
             self.events.clear()
             self.term = self.number()
 
@@ -195,6 +203,8 @@ class MemoryStore:
         self.slots[backend] = Slot(job_id, job.tenant, self.now_us)
         if job.checkpoint:
             self.loaded[backend] = job.checkpoint
+        if why == RULE_0:
+            self.event("B", job_id)
         return Granted(backend, job.before, self.now_us / MICROSECONDS, why)
 
     def queue(self, job_id: str, job: Job) -> Queued:
@@ -249,7 +259,7 @@ class MemoryStore:
         job = self.jobs[job_id]
         if job.state == "waiting":
             self.event("L", job_id)
-        job.state, job.outcome = "closed", outcome
+        job.state, job.outcome, job.ended_us = "closed", outcome, self.now_us
         self.settle(job, used, holds_reservation=True)
         self.keep_record(job_id, outcome, final)
 

@@ -269,7 +269,7 @@ def _entered(reply: list[bytes]) -> Entered:
         case b"rate" | b"quota":
             return Refused(word.decode(), rest[1].decode(), seconds(rest[0]), seconds(at))
         case b"outstanding" | b"busy":
-            return Refused(word.decode(), rest[0].decode(), 0.0, seconds(at))
+            return Refused(word.decode(), rest[0].decode(), seconds(rest[1]), seconds(at))
     raise StoreUnavailable("The gateway's store has just lost its data. Try again in a moment.")
 
 

@@ -10,8 +10,10 @@ import msgspec
 
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import seconds
+from gateway.adapters.redis.outlook import prospect_of
 from gateway.adapters.redis.scripts import load_script
-from gateway.ports import Kept, Look, OptionChange, OwnJob, OwnJobs, Posted
+from gateway.domain.limits import interval_us
+from gateway.ports import Expectation, Kept, Look, OptionChange, OwnJob, OwnJobs, Posted, Rate, RateState
 
 MODEL = "sd_model_checkpoint"
 MOST_OPTIONS = 128
@@ -64,6 +66,13 @@ class RedisOwn:
         at, waiting, *jobs = await self._connection.run(load_script("look"), "", msgspec.json.encode(about))
         return OwnJobs(tuple(_own_job(job) for job in jobs), int(waiting), seconds(at))
 
+    async def expect(self, tenant_id: str, checkpoint: str, rate: Rate) -> Expectation:
+        """What one more call of this tenant would meet now; nothing is taken."""
+        about = (tenant_id, checkpoint, rate.subject, interval_us(rate.per_minute), rate.burst)
+        _, _, wait, ahead, left, reset = await self._connection.run(load_script("expect"), "", *about)
+        wait_s = max(seconds(wait), seconds(ahead)) if wait else None
+        return Expectation(wait_s, RateState(int(left), seconds(reset)))
+
     async def show(self, job_id: str, shown: bytes, preview: str, watchers: frozenset[str]) -> None:
         """Publish a running job's progress; the preview goes to the processes that watch."""
         message = msgspec.json.encode(["preview", job_id, preview]) if preview and watchers else b""
@@ -79,7 +88,7 @@ def _texts(values: Mapping[str, Any]) -> bytes:
 
 
 def _own_job(words: list[bytes]) -> OwnJob:
-    job_id, task_id, process, entered, started, position, shown = words
+    job_id, task_id, process, entered, started, position, shown, foretold = words
     return OwnJob(
         job_id=job_id.decode(),
         task_id=task_id.decode(),
@@ -88,4 +97,5 @@ def _own_job(words: list[bytes]) -> OwnJob:
         started_at=seconds(started),
         position=int(position),
         shown=shown,
+        foretold=prospect_of(foretold) if foretold else None,
     )

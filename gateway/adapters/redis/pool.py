@@ -12,10 +12,12 @@ import msgspec
 
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import seconds
+from gateway.adapters.redis.outlook import JOB, prospect_of, words_of
 from gateway.adapters.redis.scripts import load_script
 from gateway.domain.limits import MICROSECONDS
 from gateway.domain.queue import JobLine
-from gateway.ports import PoolChanges, PoolNews, SlotView, WaitingJob
+from gateway.domain.scheduling import Forecast, Prospect
+from gateway.ports import BegunJob, PoolChanges, PoolNews, SlotView, WaitingJob
 
 MEMORY_MS = 30 * 86_400_000
 WISH_MS = 3_600_000
@@ -37,7 +39,7 @@ class RedisPool:
         if reply[0] == b"follower":
             return None
         self._cursor = reply[3].decode()
-        _, at, extent, _, arrived, left, slots, loaded, states = reply
+        _, at, extent, _, arrived, left, slots, loaded, states, began = reply
         triples = zip(arrived[0::3], arrived[1::3], arrived[2::3], strict=True)
         return PoolChanges(
             at=seconds(at),
@@ -47,6 +49,10 @@ class RedisPool:
             slots={name: _slot(name, held) for name, held in _pairs(slots)},
             loaded=dict(_pairs(loaded)),
             states=dict(_pairs(states)),
+            began=tuple(
+                BegunJob(job.decode(), seconds(started), seconds(ended), ticket)
+                for job, started, ended, ticket in zip(*(began[i::4] for i in range(4)), strict=True)
+            ),
         )
 
     async def grant(
@@ -97,15 +103,20 @@ class RedisPool:
         """Keep what the scheduler must know over a change of leader: accounts, learned speeds, as JSON."""
         await self._connection.command("SET", self._connection.key("scheduler"), memory, "PX", MEMORY_MS)
 
+    async def foretell(self, forecast: Forecast) -> bool:
+        """Publish the forecast for some seconds, in place of the one before; False without the lease."""
+        reply = await self._connection.run(load_script("foretell"), "", self._process, *words_of(forecast))
+        return bool(reply[0] == b"foretold")
+
     async def memory(self) -> bytes:
         """What was kept last, empty if nothing was."""
         return bytes(await self._connection.command("GET", self._connection.key("scheduler")) or b"")
 
-    async def queue(self) -> PoolChanges:
-        """Every waiting job in order of entry, and the whole pool."""
-        _, at, waiting, slots, loaded, states = await self._connection.run(load_script("queue"), "")
+    async def queue(self) -> tuple[PoolChanges, Mapping[str, Prospect]]:
+        """Every waiting job in order of entry, and the whole pool; and what was foretold of each job, by id."""
+        _, at, waiting, slots, loaded, states, outlook = await self._connection.run(load_script("queue"), "")
         triples = zip(waiting[0::3], waiting[1::3], waiting[2::3], strict=True)
-        return PoolChanges(
+        seen = PoolChanges(
             at=seconds(at),
             is_all=True,
             arrived=tuple(WaitingJob(job.decode(), seconds(entered), ticket) for job, entered, ticket in triples),
@@ -114,6 +125,17 @@ class RedisPool:
             loaded=dict(_pairs(loaded)),
             states=dict(_pairs(states)),
         )
+        lines = zip(outlook[0::2], outlook[1::2], strict=True)
+        return seen, {
+            name.decode().removeprefix(JOB): prospect_of(value)
+            for name, value in lines
+            if name.startswith(JOB.encode())
+        }
+
+    async def prospect(self, job_id: str) -> Prospect | None:
+        """What was foretold of a waiting job."""
+        value = await self._connection.command("HGET", self._connection.key("outlook"), f"{JOB}{job_id}")
+        return prospect_of(value) if value else None
 
     async def job(self, job_id: str) -> JobLine | None:
         """One job, open or closed within the last hour; None if the store does not know it."""

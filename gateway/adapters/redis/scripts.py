@@ -23,6 +23,8 @@ NAMES = (
     "look",
     "show",
     "queue",
+    "foretell",
+    "expect",
 )
 
 

@@ -121,7 +121,7 @@ class Decision:
         backlog = sum(lane.cost_s for lane in lanes) / typical  # in megapixel-steps, whatever the backend
         capacity = sum(1 / generation.rate(n, checkpoint) for n in faster)
         running_s = sum(pool.remaining_s(n, self._now) for n in faster) / len(faster)
-        shortest = min(lane.by_cost[0][0] for lane in lanes) / typical
+        shortest = min(lane.shortest_s for lane in lanes) / typical
         return shortest * generation.rate(backend, checkpoint) > running_s + backlog / capacity + _WORTH_WAITING_S
 
     def _copies_for(self, group: Group) -> list[str]:

@@ -46,6 +46,7 @@ class Forecast:
 def forecasting(scheduler: Scheduler, now: float) -> Generator[None, None, Forecast]:
     """The forecast in steps of about one decision; the scheduler is looked at during the first one only."""
     base = scheduler.fork()
+    yield
     waits = yield from estimating(base, now)
     jobs: dict[str, Prospect] = {}
     tenants: dict[str, float] = {}
@@ -71,6 +72,7 @@ def _calls(base: Scheduler, now: float) -> Generator[None, None, Mapping[str, fl
         elif able:
             call = replace(like, job_id=_CALL, tenant=_CALL, arrived_at=now, tenant_weight=1.0)
             rehearsal = Rehearsal(base.fork(), iter((call,)), now)
+            yield
             starts = yield from rehearsal.run({_CALL}, MOST_STEPS_OF_A_CALL)
             waits[like.checkpoint] = starts[_CALL][0] if _CALL in starts else rehearsal.elapsed_s
     return waits

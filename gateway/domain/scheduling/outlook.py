@@ -55,19 +55,24 @@ def estimating(scheduler: Scheduler, now: float, most_steps: int = MOST_STEPS) -
     """`estimates` in steps of about one decision. Of what happens to the scheduler after the first one, only what it
     learns of speeds is looked at.
     """
-    waiting = [ticket for ticket in scheduler.waiting if not ticket.is_batch]
+    base = scheduler.fork()
+    yield
+    waiting = [ticket for ticket in base.waiting if not ticket.is_batch]
     if not waiting:
         return {}
-    base = scheduler.fork()
     room, past = base.state.room, base.state.past
     costs = {ticket.job_id: room.cost_s(ticket.job_id) for ticket in waiting}
     futures = max(1, min(MOST_FUTURES, int(most_steps / (_FAIR_SHARE_OF_STEPS * len(waiting))))) if len(past) else 0
     each = max(1, most_steps // (futures + 1))
+    yield
     hopeful = yield from Rehearsal(base.fork(), iter(()), now).run(costs.keys(), each)
     rehearsed = [_waits(base, waiting, hopeful)]
     for number in range(futures):
         expected = past.again((number + 0.5) / futures, now, HORIZON_S)
-        starts = yield from Rehearsal(base.fork(), expected, now).run(costs.keys(), each)
+        rehearsal = Rehearsal(base.fork(), expected, now)
+        yield
+        starts = yield from rehearsal.run(costs.keys(), each)
+        yield
         rehearsed.append(_waits(base, waiting, starts))
     begins = sorted((wait_s, backend) for wait_s, backend in hopeful.values())
     found = {}

@@ -49,9 +49,6 @@ from gateway.domain.speeds import Speeds
 _DRIFT = 1.25
 """How far a learned speed may move before the jobs that wait are costed anew with it."""
 
-_COST_ANEW_EVERY_S = 1.0
-"""All of them are touched, so not at each job's end: a thousand may wait and a hundred end in a second."""
-
 TICK_S = 1.0
 """How often to call `tick` while a backend is free and jobs wait: a swap not yet worth it becomes so with age."""
 
@@ -86,7 +83,6 @@ class Scheduler:
             policy=policy,
         )
         self._costed_at: dict[str, float] = {}
-        self._cost_anew_at = 0.0
         self._is_gathering = False
 
     def dump(self) -> dict[str, Any]:
@@ -157,11 +153,13 @@ class Scheduler:
             self._take_back(ticket.job_id, now)
             self._accounts(is_batch=ticket.is_batch).entered(ticket.tenant, ticket.tenant_weight)
             self._state.room.add(ticket, self._typical_s(ticket))
-            if not ticket.is_batch:
-                self._state.past.add(ticket)
-            if ticket.checkpoint and not ticket.is_batch:
-                self._state.asked_for.asked(ticket.checkpoint, now)
+            self._came(ticket, now)
         return self.tick(now)
+
+    def began(self, tickets: Iterable[Ticket], now: float) -> None:
+        """Jobs that began at once, without this scheduler: they are demand. `backend_changed` says where they run."""
+        for ticket in tickets:
+            self._came(ticket, now)
 
     def left(self, job_ids: Iterable[str], now: float) -> list[Grant]:
         """Jobs that no longer wait (withdrawn, expired, or granted elsewhere); unknown ids are ignored."""
@@ -175,7 +173,7 @@ class Scheduler:
         if view is not None and view.running is not None:
             if view.running.job_id:
                 self._settle(backend, view.running, elapsed_s, ending)
-                self._cost_anew(now)
+                self._cost_anew()
             self._put(replace(view, running=None), now)
         return self.tick(now)
 
@@ -193,8 +191,11 @@ class Scheduler:
                 self._accounts(is_batch=view.running.is_batch).ended(view.running.tenant)
 
     def used(self, tenant: str, gpu_s: float, weight: float = 1.0) -> None:
-        """The tenant used so many GPU-seconds in a job this scheduler never saw."""
-        self._state.accounts.charge(tenant, gpu_s, weight)
+        """The tenant used so many GPU-seconds in a job that began and ended unseen by this scheduler."""
+        accounts = self._state.accounts
+        accounts.entered(tenant, weight)  # for it was active then: its share of the level's rise is its own
+        accounts.charge(tenant, gpu_s, weight)
+        accounts.ended(tenant)
 
     def tick(self, now: float) -> list[Grant]:
         """All grants possible now; each is taken as carried out until an event says otherwise."""
@@ -214,6 +215,12 @@ class Scheduler:
     def _could_grant(self) -> bool:
         return not self._is_gathering and self._state.pool.has_free and len(self._state.room) > 0
 
+    def _came(self, ticket: Ticket, now: float) -> None:
+        if not ticket.is_batch:
+            self._state.past.add(ticket)
+            if ticket.checkpoint:
+                self._state.asked_for.asked(ticket.checkpoint, now)
+
     def _accounts(self, *, is_batch: bool) -> Accounts:
         return self._state.batch_accounts if is_batch else self._state.accounts
 
@@ -223,27 +230,18 @@ class Scheduler:
         typical_s = self.speeds.generation.typical(ticket.checkpoint)
         return self._costed_at.setdefault(ticket.checkpoint, typical_s) * ticket.work
 
-    def _cost_anew(self, now: float) -> None:
+    def _cost_anew(self) -> None:
         """Jobs that wait are costed again where what was learned has moved away from what they were costed with.
 
         Without this, equal jobs that came while a checkpoint was thought to be slow would wait behind all that come
         after it is known to be fast.
         """
-        if now < self._cost_anew_at:
-            return
-        self._cost_anew_at = now + _COST_ANEW_EVERY_S
-        moved = set()
         for checkpoint, _ in self._state.room.checkpoints():
             typical_s = self.speeds.generation.typical(checkpoint)
             before_s = self._costed_at.get(checkpoint, typical_s)
-            if not before_s / _DRIFT < typical_s < before_s * _DRIFT:
-                moved.add(checkpoint)
+            if checkpoint and not before_s / _DRIFT < typical_s < before_s * _DRIFT:
                 self._costed_at[checkpoint] = typical_s
-        if not moved:
-            return
-        for ticket in [ticket for ticket in self._state.room if ticket.checkpoint in moved]:
-            self._state.room.pop(ticket.job_id)
-            self._state.room.add(ticket, self._typical_s(ticket))
+                self._state.room.cost_anew(checkpoint, typical_s / before_s)
 
     def _withdraw(self, job_id: str) -> None:
         ticket = self._state.room.pop(job_id)

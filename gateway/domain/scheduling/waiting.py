@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.domain.scheduling.values import Ticket
 
@@ -17,30 +17,50 @@ _SMOOTHING = 0.05
 
 
 class Lane:
-    """One tenant's waiting jobs of one group and one age bound: by cost and by age, with their sums."""
+    """One tenant's waiting jobs of one group and one age bound: by size and by age, with their sums.
 
-    __slots__ = ("age_bound_s", "arrivals_s", "by_age", "by_cost", "cost_s", "tenant")
+    A job of size n is thought to take n x `unit_s` seconds: where a speed was learned, only the unit changes.
+    """
 
-    def __init__(self, tenant: str, age_bound_s: float) -> None:
-        self.tenant, self.age_bound_s = tenant, age_bound_s
-        self.by_cost: list[tuple[float, float, str]] = []
+    __slots__ = ("age_bound_s", "arrivals_s", "by_age", "by_size", "size", "tenant", "unit_s")
+
+    def __init__(self, tenant: str, age_bound_s: float, unit_s: float = 1.0) -> None:
+        self.tenant, self.age_bound_s, self.unit_s = tenant, age_bound_s, unit_s
+        self.by_size: list[tuple[float, float, str]] = []
         self.by_age: list[tuple[float, str]] = []
-        self.cost_s = 0.0
+        self.size = 0.0
         self.arrivals_s = 0.0
 
-    def add(self, ticket: Ticket, cost_s: float) -> None:
+    def copy(self) -> Lane:
+        """The same jobs, to change on their own."""
+        lane = Lane(self.tenant, self.age_bound_s, self.unit_s)
+        lane.by_size, lane.by_age = self.by_size.copy(), self.by_age.copy()
+        lane.size, lane.arrivals_s = self.size, self.arrivals_s
+        return lane
+
+    def add(self, ticket: Ticket, size: float) -> None:
         """Take the job in."""
-        bisect.insort(self.by_cost, (cost_s, ticket.arrived_at, ticket.job_id))
+        bisect.insort(self.by_size, (size, ticket.arrived_at, ticket.job_id))
         bisect.insort(self.by_age, (ticket.arrived_at, ticket.job_id))
-        self.cost_s += cost_s
+        self.size += size
         self.arrivals_s += ticket.arrived_at
 
-    def remove(self, ticket: Ticket, cost_s: float) -> None:
-        """Let the job go; it must be here with this cost."""
-        del self.by_cost[bisect.bisect_left(self.by_cost, (cost_s, ticket.arrived_at, ticket.job_id))]
+    def remove(self, ticket: Ticket, size: float) -> None:
+        """Let the job go; it must be here with this size."""
+        del self.by_size[bisect.bisect_left(self.by_size, (size, ticket.arrived_at, ticket.job_id))]
         del self.by_age[bisect.bisect_left(self.by_age, (ticket.arrived_at, ticket.job_id))]
-        self.cost_s -= cost_s
+        self.size -= size
         self.arrivals_s -= ticket.arrived_at
+
+    @property
+    def cost_s(self) -> float:
+        """Seconds all its jobs together should take."""
+        return self.size * self.unit_s
+
+    @property
+    def shortest_s(self) -> float:
+        """Seconds its shortest job should take; the lane must not be empty."""
+        return self.by_size[0][0] * self.unit_s
 
     @property
     def due_at(self) -> float:
@@ -49,19 +69,19 @@ class Lane:
 
     def age_s(self, now: float, head_start_s: float) -> float:
         """The summed ages of its jobs, each `head_start_s` older than it is."""
-        return len(self.by_cost) * (now + head_start_s) - self.arrivals_s
+        return len(self.by_size) * (now + head_start_s) - self.arrivals_s
 
     def first(self, now: float, ageing_s: float) -> tuple[float, str]:
         """(rank, job) of the job with the smallest cost / (ageing_s + age); the lane must not be empty."""
         most_s = ageing_s + max(0.0, now - self.by_age[0][0])
         best, chosen = float("inf"), ""
-        for cost_s, arrived_at, job_id in self.by_cost:
-            if cost_s / most_s >= best:
-                break  # all that follow cost as much or more, and none is older than the oldest
-            rank = cost_s / (ageing_s + max(0.0, now - arrived_at))
+        for size, arrived_at, job_id in self.by_size:
+            if size / most_s >= best:
+                break  # all that follow are as large or larger, and none is older than the oldest
+            rank = size / (ageing_s + max(0.0, now - arrived_at))
             if rank < best:
                 best, chosen = rank, job_id
-        return best, chosen
+        return best * self.unit_s, chosen
 
 
 class Group:
@@ -72,6 +92,12 @@ class Group:
     def __init__(self, key: GroupKey) -> None:
         self.checkpoint, self.runnable_on, self.is_batch = key
         self.lanes: dict[tuple[str, float], Lane] = {}
+
+    def copy(self) -> Group:
+        """The same jobs, to change on their own."""
+        group = Group((self.checkpoint, self.runnable_on, self.is_batch))
+        group.lanes = {key: lane.copy() for key, lane in self.lanes.items()}
+        return group
 
 
 @dataclass(slots=True)
@@ -85,10 +111,11 @@ class Demand:
 
 
 class WaitingRoom:
-    """All waiting jobs. A job's cost is fixed when it enters: seconds on a typical backend of the pool."""
+    """All waiting jobs with what they cost: seconds on a typical backend of the pool."""
 
     def __init__(self) -> None:
-        self._tickets: dict[str, tuple[Ticket, float]] = {}
+        self._tickets: dict[str, tuple[Ticket, float]] = {}  # with its size in the lane
+        self._units_s: dict[str, float] = {}
         self._groups: dict[GroupKey, Group] = {}
         self._by_checkpoint: dict[str, list[Group]] = {}
         self.tenants: dict[str, Demand] = {}
@@ -106,10 +133,26 @@ class WaitingRoom:
     def copy(self) -> WaitingRoom:
         """A room with the same jobs that can change on its own."""
         room = WaitingRoom()
-        for ticket, cost_s in self._tickets.values():
-            room.add(ticket, cost_s)
+        room._tickets, room._units_s = self._tickets.copy(), self._units_s.copy()
+        room._groups = {key: group.copy() for key, group in self._groups.items()}
+        for checkpoint, groups in self._by_checkpoint.items():
+            keys = ((group.checkpoint, group.runnable_on, group.is_batch) for group in groups)
+            room._by_checkpoint[checkpoint] = [room._groups[key] for key in keys]
+        room.tenants = {tenant: replace(demand) for tenant, demand in self.tenants.items()}
         room.mean_cost_s = self.mean_cost_s
         return room
+
+    def cost_anew(self, checkpoint: str, times: float) -> None:
+        """All that waits for the checkpoint takes so many times as long as was thought; costs lanes, not jobs."""
+        if checkpoint not in self._by_checkpoint:
+            return
+        self._units_s[checkpoint] = self._units_s.get(checkpoint, 1.0) * times
+        for group in self._by_checkpoint[checkpoint]:
+            for lane in group.lanes.values():
+                before_s = lane.cost_s
+                lane.unit_s = self._units_s[checkpoint]
+                if not group.is_batch:
+                    self.tenants[lane.tenant].cost_s += lane.cost_s - before_s
 
     def ticket(self, job_id: str) -> Ticket | None:
         """The waiting job of that id."""
@@ -117,8 +160,9 @@ class WaitingRoom:
         return found[0] if found else None
 
     def cost_s(self, job_id: str) -> float:
-        """Seconds the job was thought to take when it entered; KeyError when it does not wait."""
-        return self._tickets[job_id][1]
+        """Seconds the job should take; KeyError when it does not wait."""
+        ticket, size = self._tickets[job_id]
+        return size * self._units_s.get(ticket.checkpoint, 1.0)
 
     def groups(self) -> Iterable[Group]:
         """Every group that has a job."""
@@ -142,9 +186,10 @@ class WaitingRoom:
         lane_key = (ticket.tenant, ticket.age_bound_s)
         lane = group.lanes.get(lane_key)
         if lane is None:
-            lane = group.lanes[lane_key] = Lane(*lane_key)
-        lane.add(ticket, cost_s)
-        self._tickets[ticket.job_id] = (ticket, cost_s)
+            lane = group.lanes[lane_key] = Lane(*lane_key, self._units_s.get(ticket.checkpoint, 1.0))
+        size = cost_s / lane.unit_s
+        lane.add(ticket, size)
+        self._tickets[ticket.job_id] = (ticket, size)
         self.mean_cost_s += _SMOOTHING * (cost_s - self.mean_cost_s) if self.mean_cost_s else cost_s
         if not ticket.is_batch:
             self._count(ticket, 1, cost_s)
@@ -154,11 +199,12 @@ class WaitingRoom:
         found = self._tickets.pop(job_id, None)
         if found is None:
             return None
-        ticket, cost_s = found
+        ticket, size = found
+        cost_s = size * self._units_s.get(ticket.checkpoint, 1.0)
         group = self._groups[ticket.checkpoint, ticket.runnable_on, ticket.is_batch]
         lane_key = (ticket.tenant, ticket.age_bound_s)
-        group.lanes[lane_key].remove(ticket, cost_s)
-        if not group.lanes[lane_key].by_cost:
+        group.lanes[lane_key].remove(ticket, size)
+        if not group.lanes[lane_key].by_size:
             del group.lanes[lane_key]
         if not group.lanes:
             self._close(group)
@@ -183,3 +229,4 @@ class WaitingRoom:
         same.remove(group)
         if not same:
             del self._by_checkpoint[group.checkpoint]
+            self._units_s.pop(group.checkpoint, None)

@@ -237,7 +237,7 @@ async def test_a_server_that_began_anew_from_its_file_grants_nothing_for_a_lease
         assert (beat.has_lost_data, beat.generation) == (True, before.generation)
         assert beat.epoch != epoch
         await queued(process.jobs, entry(beat.epoch))
-        await process.jobs.leave(leaving((await process.pool.queue()).arrived[0].job_id))
+        await process.jobs.leave(leaving((await process.pool.queue())[0].arrived[0].job_id))
         connection.offset_ms += 10_001
         assert not (await process.jobs.beat(0)).has_lost_data
         await granted(process.jobs, entry(beat.epoch))

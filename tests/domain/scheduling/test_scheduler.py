@@ -1,12 +1,23 @@
-import itertools
 import json
+import random
+import sys
 from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.scheduling import DEFAULT_AGE_BOUND_S, Ending, Grant, Policy, Rule, Running, Scheduler
+from gateway.domain.scheduling import (
+    DEFAULT_AGE_BOUND_S,
+    BackendView,
+    Ending,
+    Grant,
+    Policy,
+    Rule,
+    Running,
+    Scheduler,
+    Ticket,
+)
 from tests.domain.scheduling.builders import SWAP_S, Play, a_backend, a_job, a_scheduler
 
 
@@ -255,12 +266,56 @@ def test_equal_jobs_go_in_order_of_age_also_while_it_is_learned_how_fast_they_ar
     assert order[:10] == [job.job_id for job in early]
 
 
-def test_the_end_of_a_job_touches_those_that_wait_at_most_once_a_second():
-    """Seen failing with `_COST_ANEW_EVERY_S` = 0.0."""
-    scheduler = a_scheduler(a_backend("b1", "A"))
-    (first, *_) = scheduler.arrived([a_job(str(number), on="b1", work=0.1) for number in range(500)], 0.0)
+def calls_during(act) -> int:
+    """How many Python functions are called: a cost that no other work on the machine changes."""
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def costs_of_decisions(jobs: int, backends: int = 100, checkpoints: int = 60) -> list[int]:
+    """Of 150 decisions in a queue of so many jobs, sorted; speeds that vary wildly have jobs costed anew each time."""
+    dice = random.Random(1)  # noqa: S311 - repeatable
+    names = [f"b{number}" for number in range(backends)]
+    scheduler = Scheduler()
+    scheduler.backend_changed(
+        [
+            BackendView(n, f"m{k % checkpoints}", True, Running(f"r{n}", "t0", "m0", 0.0, 20.0))
+            for k, n in enumerate(names)
+        ],
+        0.0,
+    )
+
+    def arrive(number: int, now: float) -> None:
+        model, able = f"m{dice.randrange(checkpoints)}", frozenset(names if number % 3 else names[::2])
+        scheduler.arrived([Ticket(f"j{number}", f"t{dice.randrange(40)}", model, able, now, dice.uniform(5, 60))], now)
+
+    for number in range(jobs):
+        arrive(number, 100.0)
     costs = []
-    for number in range(100):  # the speed doubles or halves each time
-        (first,) = scheduler.finished(first.backend, 0.01 if number % 2 else 0.1, number / 50)
-        costs.append(scheduler.state.room.cost_s("499"))
-    assert sum(earlier != later for earlier, later in itertools.pairwise(costs)) == 1
+    for number in range(150):
+        busy = dice.choice([name for name, view in scheduler.backends.items() if view.running is not None])
+        costs.append(calls_during(lambda: scheduler.finished(busy, dice.choice((1.0, 5.0, 30.0)), 101.0 + number)))  # noqa: B023
+        arrive(jobs + number, 101.0 + number)
+    return sorted(costs)
+
+
+def test_a_decision_costs_a_bounded_number_of_operations_also_when_it_has_to_cost_jobs_anew():
+    costs = costs_of_decisions(1000)
+    assert costs[75] <= 2500
+    assert costs[-1] <= 8500
+
+
+def test_a_decision_costs_lanes_and_not_jobs():
+    few, many = costs_of_decisions(1000, checkpoints=5), costs_of_decisions(8000, checkpoints=5)
+    assert many[75] <= 1.3 * few[75]
+    assert many[-1] <= 1.3 * few[-1]

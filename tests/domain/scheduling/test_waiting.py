@@ -56,6 +56,50 @@ def test_the_sums_of_a_lane_are_those_of_the_jobs_in_it(jobs, data):
     assert lane.due_at == min(arrived_at for _, arrived_at in left) + 900.0
 
 
+def test_costing_a_checkpoint_anew_changes_every_sum_and_no_order_and_touches_no_other_checkpoint():
+    room = WaitingRoom()
+    for number, (checkpoint, tenant, cost_s) in enumerate(
+        [("A", "t", 4.0), ("A", "t", 2.0), ("A", "u", 6.0), ("B", "t", 5.0)]
+    ):
+        room.add(a_job(str(number), checkpoint, tenant), cost_s)
+    room.cost_anew("A", 1.5)
+    room.add(a_job("later", "A", "t"), 3.0)
+    lanes = [lane for group in room.groups_for("A") for lane in group.lanes.values()]
+    assert [room.cost_s(job) for job in ("0", "1", "2", "3", "later")] == [6.0, 3.0, 9.0, 5.0, 3.0]
+    assert {lane.tenant: (lane.cost_s, lane.shortest_s) for lane in lanes} == {"t": (12.0, 3.0), "u": (9.0, 9.0)}
+    assert {tenant: demand.cost_s for tenant, demand in room.tenants.items()} == {"t": 17.0, "u": 9.0}
+    for job in ("0", "1", "2", "later"):
+        room.pop(job)
+    assert room.tenants["t"].cost_s == pytest.approx(5.0)
+    room.add(a_job("anew", "A"), 7.0)
+    assert room.cost_s("anew") == 7.0
+
+
+@given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from("tu"), st.floats(0.1, 99.0)), max_size=30), st.data())
+def test_a_copy_of_the_room_is_equal_and_changes_on_its_own(jobs, data):
+    room = WaitingRoom()
+    for number, (checkpoint, tenant, cost_s) in enumerate(jobs):
+        room.add(a_job(str(number), checkpoint, tenant), cost_s)
+    room.cost_anew("A", 1.3)
+    before, copy = contents(room), room.copy()
+    assert contents(copy) == before
+    for number in data.draw(st.sets(st.sampled_from(range(len(jobs))))) if jobs else ():
+        copy.pop(str(number))
+    copy.add(a_job("new", "B", "v"), 1.0)
+    copy.cost_anew("A", 2.0)
+    assert contents(room) == before
+
+
+def contents(room):
+    lanes = [
+        (group.checkpoint, lane.tenant, list(lane.by_size), list(lane.by_age), lane.cost_s)
+        for group in room.groups()
+        for lane in group.lanes.values()
+    ]
+    demands = {tenant: (demand.jobs, demand.cost_s) for tenant, demand in room.tenants.items()}
+    return lanes, demands, [t.job_id for t in room], room.mean_cost_s
+
+
 def test_jobs_with_the_same_needs_share_a_group_and_others_do_not():
     room = WaitingRoom()
     room.add(a_job("1", "A"), 5.0)

@@ -8,7 +8,7 @@
 -- ARGV[4], ARGV[5]: the ledger's static part and the scheduler's ticket, both JSON, kept as they are
 -- returns: {"granted", now, backend, loaded before, remaining, reset_us} | {"queued", now, position, "", remaining, reset_us}
 --          | {"epoch", now, epoch} | {"options", now} | {"seed", now, measure, window, start_s, ...} | {"rate"|"quota", now, retry_us, which}
---          | {"outstanding"|"busy", now, outstanding} | {"generation", now}; all but the first two take nothing
+--          | {"outstanding"|"busy", now, outstanding, retry_us (0: not known)} | {"generation", now}; all but the first two take nothing
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.enter)
 
 local kept = first_answer()
@@ -89,9 +89,13 @@ if #missing > 2 then return refuse(missing) end
 
 -- (4) Outstanding jobs, waiting and running together.
 local outstanding = redis.call('SCARD', P .. 'out:' .. a.tenant)
-if outstanding >= a.cap + a.max_queued then return refuse({'outstanding', text(now), text(outstanding)}) end
+if outstanding >= a.cap + a.max_queued then
+  return refuse({'outstanding', text(now), text(outstanding), soonest(a.tenant)})
+end
 local backend, loaded = place(a.tenant, a.cap, a.checkpoint, a.backends, known[3])
-if not backend and a.max_queued == 0 then return refuse({'busy', text(now), text(outstanding)}) end
+if not backend and a.max_queued == 0 then
+  return refuse({'busy', text(now), text(outstanding), redis.call('HGET', P .. 'outlook', 'c:' .. a.checkpoint) or '0'})
+end
 
 -- (5) Admitted: take everything.
 redis.call('HINCRBY', P .. 'admitted', 'count', 1)
@@ -103,8 +107,8 @@ for _, reservation in ipairs(reservations) do
 end
 local job = P .. 'job:' .. a.job
 redis.call('HSET', job, 'tenant', a.tenant, 'proc', a.proc, 'state', 'w', 'checkpoint', a.checkpoint, 'cap', a.cap,
-  'entered', text(now), 'static', ARGV[4], 'ticket', ARGV[5])
-if #reservations > 0 then redis.call('HSET', job, 'quota', cjson.encode(reservations)) end
+  'entered', text(now), 'static', ARGV[4], 'ticket', ARGV[5],
+  unpack(#reservations > 0 and {'quota', cjson.encode(reservations)} or {}))
 redis.call('PEXPIRE', job, KEEP_MS)
 own(a.job, a.key, a.task, text(now))
 add(P .. 'out:' .. a.tenant, a.job)

@@ -3,8 +3,8 @@
 -- ARGV[1], ARGV[2]: see prelude; the operation id is not used: a look may repeat, and so may a wish
 -- ARGV[3]: JSON {key, process, preview, wish, task}: process is where somebody looks; task names the job that the wish is
 --          for, by its own id or its caller's, or is "": then it is the oldest that runs, or else the oldest that waits
--- returns: {now, how many jobs of all keys wait, {job, task, process, entered, started, position, shown}, ...}, oldest
---          first; position is 0 for a job that runs
+-- returns: {now, how many jobs of all keys wait, {job, task, process, entered, started, position, shown, foretold}, ...},
+--          oldest first; position is 0 for a job that runs; foretold is its line of the forecast as JSON, or ""
 -- oracle: tests/support/memory_own.py (MemoryOwn.look_at)
 
 local LOOK_US = 1000000  -- each process is heard once in this time, for each job
@@ -18,7 +18,8 @@ for _, job in ipairs(redis.call('ZRANGE', P .. 'own:' .. a.key, 0, MOST_JOBS - 1
   if state == 'w' or state == 'r' then
     local position = 0
     if state == 'w' then position = (redis.call('ZRANK', P .. 'tickets', job) or 0) + 1 end
-    table.insert(reply, {job, task or '', process, entered, started or '0', text(position), shown or ''})
+    local foretold = state == 'w' and redis.call('HGET', P .. 'outlook', 'j:' .. job)
+    table.insert(reply, {job, task or '', process, entered, started or '0', text(position), shown or '', foretold or ''})
     local it = {job = job, process = process}
     if a.task ~= '' and (a.task == job or a.task == task) then named = named or it end
     if state == 'r' then running = running or it else waiting = waiting or it end

@@ -30,7 +30,9 @@
 --   admitted                 hash: since -> when counting began, count -> jobs admitted since then
 --   lease                    "<process> <renewed>": who runs the dispatcher
 --   scheduler                what the scheduler remembers over a change of leader, as JSON
---   events                   stream of tickets that came (A) and left (L), for the dispatcher
+--   outlook                  the dispatcher's forecast, as hash: j:<job> -> [position, start, why] as JSON;
+--                            t:<tenant> -> when its first waiting job starts; c:<checkpoint> -> what a further call waits
+--   events                   stream for the dispatcher: tickets that came (A) and left (L), jobs that began by rule 0 (B)
 --   term                     of the events: another one when the dispatcher changed or events had to be dropped
 --   wake:<process>           what that process waits for, as JSON: [job, backend, started, loaded before, why]; also
 --                            ["look", job, process, with preview], ["wish", job, wish], ["preview", job, image]
@@ -106,9 +108,16 @@ local function nudge_dispatcher()
   end
 end
 
+-- Microseconds until the first waiting job of the tenant should start, "0" where nothing is foretold.
+local function soonest(tenant)
+  local starts = redis.call('HGET', P .. 'outlook', 't:' .. tenant)
+  return starts and text(math.max(0, tonumber(starts) - now)) or '0'
+end
+
 local function event(kind, job)
   redis.call('XADD', P .. 'events', '*', kind, job)
   redis.call('PEXPIRE', P .. 'events', KEEP_MS)
+  if kind == 'B' then return end  -- the next other event looks at the length
   if redis.call('XLEN', P .. 'events') > MAX_EVENTS then
     redis.call('DEL', P .. 'events')
     redis.call('SET', P .. 'term', text(now), 'PX', KEEP_MS)
@@ -146,9 +155,10 @@ end
 local RULE_0 = 'free with its checkpoint loaded while nobody waited'
 local function start(job, tenant, checkpoint, backend, before, why)
   redis.call('HSET', P .. 'slot', backend, job .. ' ' .. tenant .. ' ' .. text(now))
-  if checkpoint ~= '' then redis.call('HSET', P .. 'loaded', backend, checkpoint) end
+  if checkpoint ~= '' and checkpoint ~= before then redis.call('HSET', P .. 'loaded', backend, checkpoint) end
   redis.call('HSET', P .. 'job:' .. job, 'state', 'r', 'backend', backend, 'started', text(now), 'before', before, 'why', why)
   add(P .. 'run:' .. tenant, job)
+  if why == RULE_0 then event('B', job) end
 end
 
 local function set_loaded(backend, checkpoint)
@@ -212,7 +222,7 @@ local function close(job, fields, outcome, used, final)
   if fields.key then redis.call('ZREM', P .. 'own:' .. fields.key, job) end
   if redis.call('ZREM', P .. 'tickets', job) == 1 then event('L', job) end
   settle(fields, used, 1)
-  redis.call('HSET', P .. 'job:' .. job, 'state', 'c', 'closed', outcome)
+  redis.call('HSET', P .. 'job:' .. job, 'state', 'c', 'closed', outcome, 'ended', text(now))
   redis.call('PEXPIRE', P .. 'job:' .. job, 3600000)
   if not fields.upkeep then to_outbox(job, fields, outcome, final) end
 end
