@@ -39,7 +39,7 @@ def test_of_a_thousand_equal_jobs_the_oldest_is_found_without_looking_at_all():
                 yield job
 
     lane = a_lane(*((5.0, float(number)) for number in range(1000)))
-    lane.by_cost = Watched(lane.by_cost)
+    lane.by_size = Watched(lane.by_size)
     assert lane.first(2000.0, 300.0)[1] == "0"
     assert len(looked_at) <= 2
 
