@@ -107,10 +107,10 @@ for _, reservation in ipairs(reservations) do
 end
 local job = P .. 'job:' .. a.job
 redis.call('HSET', job, 'tenant', a.tenant, 'proc', a.proc, 'state', 'w', 'checkpoint', a.checkpoint, 'cap', a.cap,
-  'entered', text(now), 'static', ARGV[4], 'ticket', ARGV[5],
+  'entered', text(now), 'static', ARGV[4], 'ticket', ARGV[5], 'key', a.key, 'task', a.task,
   unpack(#reservations > 0 and {'quota', cjson.encode(reservations)} or {}))
 redis.call('PEXPIRE', job, KEEP_MS)
-own(a.job, a.key, a.task, text(now))
+own(a.job, a.key, text(now))
 add(P .. 'out:' .. a.tenant, a.job)
 add(P .. 'held:' .. a.proc, a.job)
 redis.call('ZADD', P .. 'procs', 'NX', text(now), a.proc)  -- one that dies before its next heartbeat is missed too

@@ -84,10 +84,9 @@ local function wake(process, message)
   redis.call('PEXPIRE', P .. 'wake:' .. process, 60000)
 end
 
--- The job is one of that key's; `key` and `task` are "" where nobody is to look at it.
-local function own(job, key, task, entered)
+-- The job is one of that key's; `key` is "" where nobody is to look at it.
+local function own(job, key, entered)
   if not key or key == '' then return end
-  redis.call('HSET', P .. 'job:' .. job, 'key', key, 'task', task)
   redis.call('ZADD', P .. 'own:' .. key, entered, job)
   redis.call('PEXPIRE', P .. 'own:' .. key, KEEP_MS)
 end
@@ -219,7 +218,7 @@ local function close(job, fields, outcome, used, final)
   redis.call('SREM', P .. 'held:' .. fields.proc, job)
   redis.call('SREM', P .. 'out:' .. tenant, job)
   redis.call('SREM', P .. 'run:' .. tenant, job)
-  if fields.key then redis.call('ZREM', P .. 'own:' .. fields.key, job) end
+  if fields.key and fields.key ~= '' then redis.call('ZREM', P .. 'own:' .. fields.key, job) end
   if redis.call('ZREM', P .. 'tickets', job) == 1 then event('L', job) end
   settle(fields, used, 1)
   redis.call('HSET', P .. 'job:' .. job, 'state', 'c', 'closed', outcome, 'ended', text(now))

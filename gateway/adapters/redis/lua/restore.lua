@@ -15,7 +15,7 @@ local a = cjson.decode(ARGV[3])
 local job = P .. 'job:' .. a.job
 if redis.call('EXISTS', job) == 1 then return refuse({'known', text(now)}) end
 redis.call('HSET', job, 'tenant', a.tenant, 'proc', a.proc, 'state', 'w', 'checkpoint', a.checkpoint, 'cap', a.cap,
-  'entered', a.entered, 'static', ARGV[4], 'ticket', ARGV[5])
+  'entered', a.entered, 'static', ARGV[4], 'ticket', ARGV[5], 'key', a.key, 'task', a.task)
 redis.call('PEXPIRE', job, KEEP_MS)
 -- A window that is not counted yet takes this reservation over when it is seeded.
 local reservations = {}
@@ -28,7 +28,7 @@ if #reservations > 0 then redis.call('HSET', job, 'quota', cjson.encode(reservat
 -- Its admission was counted by the data that are lost; a store that only lost its latest writes counts on from the same time.
 local since = redis.call('HGET', P .. 'admitted', 'since')
 if since and tonumber(a.entered) >= tonumber(since) then redis.call('HINCRBY', P .. 'admitted', 'count', 1) end
-own(a.job, a.key, a.task, a.entered)
+own(a.job, a.key, a.entered)
 add(P .. 'out:' .. a.tenant, a.job)
 add(P .. 'held:' .. a.proc, a.job)
 redis.call('ZADD', P .. 'procs', 'NX', text(now), a.proc)
