@@ -21,15 +21,12 @@ class Roster:
     def __init__(self, declared: Mapping[str, Backend], manager: Manager) -> None:
         self._declared = dict(declared)
         self._manager = manager
-        self._added: dict[str, Backend] = {}
-        self._draining: frozenset[str] = frozenset()
+        self._backends: Mapping[str, Backend] = self._declared
 
     @property
     def backends(self) -> Mapping[str, Backend]:
         """All of them, as of the last reading."""
-        every = {**self._added, **self._declared}
-        draining = {name: replace(every[name], is_draining=True) for name in self._draining & every.keys()}
-        return {**every, **draining}
+        return self._backends
 
     def listed(self) -> tuple[Backend, ...]:
         """All of them, as of the last reading."""
@@ -44,4 +41,5 @@ class Roster:
     async def read(self) -> None:
         """Read what was added and what drains. Raises StoreUnavailable; then the last reading stays."""
         kept, draining = await self._manager.all_of(KeptBackend), await self._manager.draining()
-        self._added, self._draining = {one.name: one.backend for one in kept}, draining
+        every = {one.name: one.backend for one in kept} | self._declared
+        self._backends = {name: replace(one, is_draining=name in draining) for name, one in every.items()}
