@@ -178,10 +178,13 @@ class Recording:
                 loop.call_soon_threadsafe(is_sent.set)
 
         threading.Thread(target=send, name="last spans", daemon=True).start()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._flush_s):
                 await is_sent.wait()
-        logging.getLogger("opentelemetry").removeHandler(self._complaints)
+        except TimeoutError:
+            self._complaints.is_over = True  # the thread is still at it: nobody wants to hear how it fares
+        else:
+            logging.getLogger("opentelemetry").removeHandler(self._complaints)
 
 
 class _Recorded:
@@ -247,8 +250,11 @@ class _Complaints(logging.Handler):
         self._log = log
         self._told_at = float("-inf")
         self._unsaid = 0
+        self.is_over = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self.is_over:
+            return
         now = time.monotonic()
         if now - self._told_at < TELL_EVERY_S:
             self._unsaid += 1

@@ -233,11 +233,12 @@ class Stuck(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-async def test_a_receiver_that_never_answers_holds_up_neither_calls_nor_the_end():
+async def test_a_receiver_that_never_answers_holds_up_neither_calls_nor_the_end(capsys):
     stuck = Stuck()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(stuck, schedule_delay_millis=1))
-    tracer = Recording(provider, "1", Lines(), flush_s=0.05)
+    log = Lines()
+    tracer = Recording(provider, "1", log, flush_s=0.05)
     for _ in range(3):
         with tracer.call("POST", []) as trace, trace.step("enter"):
             pass
@@ -247,6 +248,8 @@ async def test_a_receiver_that_never_answers_holds_up_neither_calls_nor_the_end(
     async with asyncio.timeout(30):
         await tracer.close()
     assert not stuck.answers.is_set()
+    logging.getLogger("opentelemetry.sdk.anything").warning("still trying")
+    assert (log.warnings, capsys.readouterr().err) == ([], "")
     stuck.answers.set()
 
 
