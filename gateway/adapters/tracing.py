@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 SERVICE = "sdnext-gateway"
 FLUSH_S = 5.0
 TELL_EVERY_S = 60.0
-MOST_STATE_CHARACTERS = 512  # W3C Trace Context, section 3.3.1.5
+MOST_STATE_CHARACTERS, MOST_STATE_MEMBERS = 512, 32  # W3C Trace Context, sections 3.3.1.5 and 3.3.1.1
+_STATE_MEMBER = re.compile(r"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]")
 SERVER_ERRORS = 500
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -176,10 +178,13 @@ class Recording:
                 loop.call_soon_threadsafe(is_sent.set)
 
         threading.Thread(target=send, name="last spans", daemon=True).start()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._flush_s):
                 await is_sent.wait()
-        logging.getLogger("opentelemetry").removeHandler(self._complaints)
+        except TimeoutError:
+            self._complaints.is_over = True  # the thread is still at it: nobody wants to hear how it fares
+        else:
+            logging.getLogger("opentelemetry").removeHandler(self._complaints)
 
 
 class _Recorded:
@@ -245,8 +250,11 @@ class _Complaints(logging.Handler):
         self._log = log
         self._told_at = float("-inf")
         self._unsaid = 0
+        self.is_over = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self.is_over:
+            return
         now = time.monotonic()
         if now - self._told_at < TELL_EVERY_S:
             self._unsaid += 1
@@ -265,12 +273,19 @@ def parent_of(headers: Sequence[tuple[bytes, bytes]]) -> Context | None:
     parents = [value for name, value in headers if name == b"traceparent"]
     if len(parents) != 1:
         return None
-    state = ",".join(value.decode("latin-1") for name, value in headers if name == b"tracestate")
     carrier = {"traceparent": parents[0].decode("latin-1")}
-    if 0 < len(state) <= MOST_STATE_CHARACTERS:
+    state = ",".join(value.decode("latin-1") for name, value in headers if name == b"tracestate")
+    if _is_state(state):
         carrier["tracestate"] = state
     context = TraceContextTextMapPropagator().extract(carrier, Context())
     return context if get_current_span(context).get_span_context().is_valid else None
+
+
+def _is_state(text: str) -> bool:
+    """Whether OpenTelemetry will take it: of what it does not take it writes a line with the caller's own words."""
+    members = [member for member in (part.strip(" \t") for part in text.split(",")) if member]
+    is_small = len(text) <= MOST_STATE_CHARACTERS and len(members) <= MOST_STATE_MEMBERS
+    return is_small and all(_STATE_MEMBER.fullmatch(member) for member in members)
 
 
 def outgoing_headers() -> dict[str, str]:

@@ -21,15 +21,15 @@ class Roster:
     def __init__(self, declared: Mapping[str, Backend], manager: Manager) -> None:
         self._declared = dict(declared)
         self._manager = manager
-        self._every = self._declared
+        self._backends: Mapping[str, Backend] = self._declared
 
     def backends(self) -> Mapping[str, Backend]:
         """All of them, as of the last reading."""
-        return self._every
+        return self._backends
 
     def listed(self) -> tuple[Backend, ...]:
         """All of them, as of the last reading."""
-        return tuple(self._every.values())
+        return tuple(self._backends.values())
 
     async def run(self) -> None:
         """Read it, every few seconds, for ever. Errors of the database end it, to be started again."""
@@ -40,5 +40,5 @@ class Roster:
     async def read(self) -> None:
         """Read what was added and what drains. Raises StoreUnavailable; then the last reading stays."""
         kept, draining = await self._manager.all_of(KeptBackend), await self._manager.draining()
-        every = {**{one.name: one.backend for one in kept}, **self._declared}
-        self._every = {**every, **{name: replace(every[name], is_draining=True) for name in draining & every.keys()}}
+        every = {one.name: one.backend for one in kept} | self._declared
+        self._backends = {name: replace(one, is_draining=name in draining) for name, one in every.items()}

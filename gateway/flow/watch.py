@@ -118,12 +118,13 @@ class Watcher:
                 watched.state = BackendState.DOWN
         else:
             watched.failures = 0
-            watched.state = BackendState.DRAINING if backend.is_draining else self._well(watched, known, seen.at)
+            watched.state = self._well(watched, known, seen.at)
             if slot is None and checkpoint is not None:
                 found.loaded[backend.name] = self._current.name_of(backend.name, checkpoint)
             if slot is not None and slot.is_recovering:
                 await self._calm(backend, watched, slot, found)
-        found.states[backend.name] = watched.state
+        # Also of one that is down: its operator took it out, and need not be woken when it is stopped.
+        found.states[backend.name] = BackendState.DRAINING if backend.is_draining else watched.state
 
     async def _read_and_manage(self, backend: Backend, watched: Watched, seen: PoolChanges, found: _Findings) -> None:
         """Lists and options, of a backend that comes (back) or was not read for a while. Raises AttemptFailed."""

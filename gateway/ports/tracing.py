@@ -1,7 +1,8 @@
 """What is told of a call to those who follow it from service to service; how it is told is an adapter's business.
 
 A call that nobody follows has the `UNTRACED` trace: nothing is made for it, kept or sent. No method raises or waits.
-Facts are ids, names of ours and of the operator's, and numbers: never a prompt, a key, an address or an error's text.
+Facts are ids, names of ours and of the operator's, and numbers: never a prompt, a key, a caller's address or what an
+error says.
 """
 
 from __future__ import annotations

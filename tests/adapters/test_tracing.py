@@ -70,10 +70,40 @@ def test_a_callers_trace_is_read_with_its_state():
     assert found.trace_state.to_header() == "a=1,b=2"
 
 
-def test_a_state_that_is_too_long_is_left_out_in_silence_and_the_trace_goes_on(caplog):
-    found = get_current_span(parent_of([(b"traceparent", TRACEPARENT), (b"tracestate", b"a=" + b"1" * 600)]))
-    assert (found.get_span_context().is_valid, len(found.get_span_context().trace_state)) == (True, 0)
-    assert caplog.records == []  # a caller could fill the log with it
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"a=" + b"1" * 600,
+        ",".join(f"a{number}=1" for number in range(33)).encode(),
+        b"a",
+        b"=",
+        b"bad key=1",
+        b"a=\x01",
+        b"a=1=2",
+        b"\xff=1",
+        b"A=1",
+    ],
+)
+def test_a_state_that_cannot_be_used_is_left_out_in_silence_and_the_trace_goes_on(state, caplog):
+    found = get_current_span(parent_of([(b"traceparent", TRACEPARENT), (b"tracestate", state)])).get_span_context()
+    assert (found.is_valid, len(found.trace_state)) == (True, 0)
+    assert caplog.records == []  # a caller could fill the log with it, in words of its own
+
+
+@pytest.mark.parametrize(
+    ("state", "taken"),
+    [
+        (b"a=1", "a=1"),
+        (b"rojo=00f067aa0ba902b7, t@v/x_-*=a b~!", "rojo=00f067aa0ba902b7,t@v/x_-*=a b~!"),
+        (b"a=1,,\tb=2", "a=1,b=2"),
+        (b",", ""),
+        (b"a=1,a=2", ""),
+    ],
+)
+def test_a_state_is_taken_or_left_without_a_word(state, taken, caplog):
+    found = get_current_span(parent_of([(b"traceparent", TRACEPARENT), (b"tracestate", state)])).get_span_context()
+    assert (found.is_valid, found.trace_state.to_header()) == (True, taken)
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
@@ -203,11 +233,12 @@ class Stuck(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-async def test_a_receiver_that_never_answers_holds_up_neither_calls_nor_the_end():
+async def test_a_receiver_that_never_answers_holds_up_neither_calls_nor_the_end(capsys):
     stuck = Stuck()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(stuck, schedule_delay_millis=1))
-    tracer = Recording(provider, "1", Lines(), flush_s=0.05)
+    log = Lines()
+    tracer = Recording(provider, "1", log, flush_s=0.05)
     for _ in range(3):
         with tracer.call("POST", []) as trace, trace.step("enter"):
             pass
@@ -217,6 +248,8 @@ async def test_a_receiver_that_never_answers_holds_up_neither_calls_nor_the_end(
     async with asyncio.timeout(30):
         await tracer.close()
     assert not stuck.answers.is_set()
+    logging.getLogger("opentelemetry.sdk.anything").warning("still trying")
+    assert (log.warnings, capsys.readouterr().err) == ([], "")
     stuck.answers.set()
 
 

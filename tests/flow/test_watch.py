@@ -327,12 +327,24 @@ async def test_a_draining_backend_finishes_its_job_and_gets_no_new_one_until_it_
         assert len(world.backends[name].received("txt2img")) > 1
 
 
-async def test_a_draining_backend_that_is_stopped_is_down_and_drains_on_when_it_is_back():
+async def test_a_draining_backend_that_is_stopped_is_not_told_as_down_and_is_read_anew_when_it_is_back():
     async with running({"a": sdnext(RED), "b": sdnext(RED)}) as world:
         drain(world, "a")
         await until(lambda: world.store.states["a"] == "draining")
         world.backends["a"].is_refusing = True
-        await until(lambda: world.store.states["a"] == "down")
-        world.backends["a"].is_refusing = False
-        await until(lambda: world.store.states["a"] != "down")
+        await asyncio.sleep(10)
         assert world.store.states["a"] == "draining"
+        read_before = len(world.backends["a"].received("sd-models"))
+        world.backends["a"].is_refusing = False
+        await until(lambda: len(world.backends["a"].received("sd-models")) > read_before)
+        assert world.store.states["a"] == "draining"
+
+
+async def test_a_backend_that_is_resumed_while_it_is_stopped_is_down():
+    async with running({"a": sdnext(RED), "b": sdnext(RED)}) as world:
+        drain(world, "a")
+        world.backends["a"].is_refusing = True
+        await until(lambda: world.store.states["a"] == "draining")
+        drain(world, "a", is_draining=False)
+        await until(lambda: world.store.states["a"] != "draining")
+        assert world.store.states["a"] == "down"

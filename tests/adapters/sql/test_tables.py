@@ -22,6 +22,7 @@ def names(*kinds):
         (tables.tenants, names(Tenant)),
         (tables.plans, names(Plan, Caps) - {"caps"} | {"created_at", "version"}),
         (tables.keys, names(Key)),
+        # Whether one drains is kept under its name, because a declared backend has no row.
         (tables.backends, names(Backend) - {"is_draining"} | {"old_options", "created_at", "version"}),
         (tables.admin_tokens, names(AdminToken)),
         (tables.ledger, names(Record) | {"day"}),
