@@ -284,7 +284,7 @@ def _assemble(
         current,
         OwnOptions(stores.own),
         OwnWork(stores.own, held),
-        OperatorPolicy(default_model=settings.default_model),
+        OperatorPolicy(default_model=settings.default_model, caption_models=settings.caption_models),
         log,
     )
     dispatcher, pulse = Dispatcher(stores.pool), Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
