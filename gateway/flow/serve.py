@@ -86,7 +86,7 @@ class Gateway:
                 epoch = self.epoch.current
                 caller = await self.authenticator.authenticate(call.credential, call.origin)
                 # One look at the store: the key may have posted another model a moment ago, to another process.
-                options = effective(await self.options.kept(caller)) if call.operation.has_checkpoint else {}
+                options = {} if call.operation is Operation.UPSCALE else effective(await self.options.kept(caller))
                 shaped = shape(call.operation, call.body, self.context(caller, options))
                 job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
                 self.faults.refuse(shaped, job.fingerprint)
