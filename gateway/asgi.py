@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from gateway.api.account import account_routes
+from gateway.api.captions import CaptionRoutes
 from gateway.api.compression import Compression
 from gateway.api.cors import Cors
 from gateway.api.errors import on_gateway_error, on_http_error
@@ -79,6 +80,9 @@ def routes(services: Services) -> list[Route]:
         *synthetic_routes(services.gateway, services.rescans),
         *picture_routes(services.gateway),
     ]
+    if services.gateway.operator.caption_models:  # a call that is not there is how clients see that it cannot be done
+        table.append(("POST", "caption", "", generation.handler(Operation.CAPTION)))
+        table.append(("POST", "interrogate", "", CaptionRoutes(services.gateway).interrogate))
     doubled = [
         Route(path, handler, methods=[method])
         for method, name, further, handler in table

@@ -76,11 +76,7 @@ class BackendSettings(BaseModel):
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError("a backend's URL begins with http:// or https:// and names a host")
         address = parts.netloc.rpartition("@")[2]
-        taken = {
-            "name": address,
-            "username": unquote(parts.username or ""),
-            "password": unquote(parts.password or ""),
-        }
+        taken = {"name": address, "username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
         url = urlunsplit((parts.scheme, address, parts.path.rstrip("/"), "", ""))
         return taken | {key: part for key, part in given.items() if part != ""} | {"url": url}
 
@@ -117,6 +113,8 @@ class Settings(BaseSettings):
     """The SD.Next servers of the pool: tables in the TOML file; in the environment URLs separated by commas."""
     default_model: str = ""
     """The model for calls that name none and whose key has no own default; when empty such calls are refused."""
+    caption_models: Annotated[tuple[str, ...], NoDecode] = ()
+    """Models of `caption` and `interrogate` (`ViT-L-14/openai, wd-eva02-large-tagger-v3`); without any both are 404."""
     admin_token: SecretStr = SecretStr("")
     """The credential of `/admin`, at least 20 characters; when empty `/admin` does not exist."""
     first_key: SecretStr = SecretStr("")
@@ -220,7 +218,7 @@ class Settings(BaseSettings):
             raise ValueError(f"two backends are called {', '.join(twice)}; give each its own name")
         return value
 
-    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @field_validator("trusted_proxies", "cors_origins", "caption_models", mode="before")
     @classmethod
     def _list_of_words(cls, value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, str):

@@ -334,7 +334,7 @@ def _assemble(
         current,
         OwnOptions(stores.own),
         OwnWork(stores.own, held),
-        OperatorPolicy(default_model=settings.default_model),
+        OperatorPolicy(default_model=settings.default_model, caption_models=settings.caption_models),
         log,
     )
     dispatcher, bookkeeper, leading = _leading(stores, ledger, log)

@@ -269,7 +269,7 @@ def test_every_setting_can_be_passed_to_a_child():
     child = environment_for_child(load_settings(backends=json.dumps([{"url": "http://g"}])))
     empty = {
         "config", "redis_url", "database_url", "default_model", "admin_token", "first_key", "demo_key", "demo_key_2",
-        "demo_model_2", "trusted_proxies",
+        "demo_model_2", "trusted_proxies", "caption_models",
     }  # fmt: skip
     passed = {name.removeprefix("GATEWAY_").lower() for name in child if name.startswith("GATEWAY_")}
     assert passed == set(Settings.model_fields) - empty

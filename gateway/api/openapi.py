@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from gateway.api.errors import STATUS
 from gateway.domain import errors
 from gateway.domain.jobs import Operation
+from gateway.domain.parameters.caption_rows import CAPTION
 from gateway.domain.parameters.generation_rows import GENERATION, ONLY_IMG2IMG
 from gateway.domain.parameters.table import Does, Kind, Row, Table
 from gateway.domain.parameters.upscale_rows import UPSCALE
@@ -30,6 +31,7 @@ _REQUIRED: Mapping[Operation, tuple[str, ...]] = MappingProxyType(
         Operation.TXT2IMG: ("prompt",),
         Operation.IMG2IMG: ("prompt", "init_images"),
         Operation.UPSCALE: ("image",),
+        Operation.CAPTION: ("image",),
     }
 )
 _SUMMARIES: Mapping[Operation, str] = MappingProxyType(
@@ -37,6 +39,7 @@ _SUMMARIES: Mapping[Operation, str] = MappingProxyType(
         Operation.TXT2IMG: "Make pictures from text",
         Operation.IMG2IMG: "Make pictures from pictures and text",
         Operation.UPSCALE: "Enlarge a picture",
+        Operation.CAPTION: "Describe a picture",
     }
 )
 _TYPES: Mapping[Kind, Json] = MappingProxyType(
@@ -110,7 +113,7 @@ def schema_of(row: Row) -> Json:
 
 
 def _body_of(operation: Operation) -> Json:
-    table: Table = UPSCALE if operation is Operation.UPSCALE else GENERATION
+    table: Table = {Operation.UPSCALE: UPSCALE, Operation.CAPTION: CAPTION}.get(operation, GENERATION)
     left_out = ONLY_IMG2IMG if operation is Operation.TXT2IMG else frozenset()
     rows = [row for row in table.values() if row.does is not Does.DROP and row.name not in left_out]
     return {
@@ -153,13 +156,21 @@ def _json_of(schema: str) -> Json:
 
 
 def _schema_name(operation: Operation) -> str:
-    return {Operation.TXT2IMG: "TextToImage", Operation.IMG2IMG: "ImageToImage"}.get(operation, "Upscale")
+    return _SCHEMAS[operation]
 
 
 def _answer_name(operation: Operation) -> str:
-    return "Upscaled" if operation is Operation.UPSCALE else "Pictures"
+    return {Operation.UPSCALE: "Upscaled", Operation.CAPTION: "Captioned"}.get(operation, "Pictures")
 
 
+_SCHEMAS: Mapping[Operation, str] = MappingProxyType(
+    {
+        Operation.TXT2IMG: "TextToImage",
+        Operation.IMG2IMG: "ImageToImage",
+        Operation.UPSCALE: "Upscale",
+        Operation.CAPTION: "Caption",
+    }
+)
 _NO_BOUND = 1_000_000_000  # the table's word for "the plan alone bounds it"
 _ABOUT = (
     "Every path under /sdapi/v1 stands under /v1 too. Any or no content type is read as JSON. "
@@ -195,6 +206,16 @@ _ANSWERS: Json = {
             "image": {"type": "string", "contentEncoding": "base64"},
             "html_info": {"type": "string"},
             "info": {"type": "string", "description": "JSON with what was done."},
+        },
+    },
+    "Captioned": {
+        "type": "object",
+        "required": ["backend", "caption"],
+        "properties": {
+            "backend": {"type": "string"},
+            "caption": {"type": "string"},
+            "tags": {"type": "string"},
+            "scores": {"type": "object"},
         },
     },
 }

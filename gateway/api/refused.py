@@ -40,7 +40,7 @@ REFUSED: Mapping[str, str] = {
     "POST /upload": FILES,
     "GET /user": WEB_PAGE,
     "POST /sdapi/v1/analyze": UNPRICED,
-    "POST /sdapi/v1/caption": UNPRICED,
+    "POST /sdapi/v1/caption": "describes pictures; served only with the models that the operator names for it",
     "POST /sdapi/v1/control": UNPRICED,
     "POST /sdapi/v1/detail": UNPRICED,
     "POST /sdapi/v1/detect": UNPRICED,

@@ -231,7 +231,7 @@ class FaultBook:
         ends = [self._unsupported.get((backend, operation), 0.0) for backend in backends]
         if not ends or min(ends) <= now:
             return None
-        verb = "upscale" if operation is Operation.UPSCALE else "generate"
+        verb = {Operation.UPSCALE: "upscale", Operation.CAPTION: "describe pictures"}.get(operation, "generate")
         return NoCapacity(f"No backend can {verb} at present.", min(ends) - now)
 
     # --- helpers -------------------------------------------------------------------------------

@@ -11,6 +11,12 @@ class Operation(StrEnum):
     TXT2IMG = "txt2img"
     IMG2IMG = "img2img"
     UPSCALE = "extra-single-image"
+    CAPTION = "caption"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a checkpoint does the work."""
+        return self in (Operation.TXT2IMG, Operation.IMG2IMG)
 
 
 class Outcome(StrEnum):

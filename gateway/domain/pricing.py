@@ -8,6 +8,7 @@ from typing import Any
 
 _MEGA = 1_000_000
 _BYTES_PER_PIXEL = 4
+_CAPTION_BYTES = 100_000  # with the scores of all tags
 _DETAILER_STEPS, _DETAILER_SIDE = 10, 1024  # SD.Next's defaults
 
 
@@ -54,3 +55,8 @@ def price_of_upscale(size: tuple[int, int], input_bytes: int) -> Price:
     """The price of one upscale to `size` (width, height)."""
     pixels = size[0] * size[1]
     return Price(1, 0.0, pixels / _MEGA, pixels * _BYTES_PER_PIXEL, input_bytes)
+
+
+def price_of_caption(size: tuple[int, int], input_bytes: int) -> Price:
+    """The price of describing a picture of this size: no picture comes back, and words take next to no room."""
+    return Price(0, 0.0, size[0] * size[1] / _MEGA, _CAPTION_BYTES, input_bytes)

@@ -21,6 +21,7 @@ _ALWAYS: Mapping[Operation, Mapping[str, Any]] = {
     Operation.TXT2IMG: {"send_images": True, "save_images": False, "override_settings_restore_afterwards": True},
     Operation.IMG2IMG: {"send_images": True, "save_images": False, "override_settings_restore_afterwards": True},
     Operation.UPSCALE: {"show_extras_results": False},
+    Operation.CAPTION: {},
 }
 """What every request says: pictures come back, none is saved, no setting stays."""
 

@@ -258,6 +258,7 @@ class Job:
         return tuple(sorted(self.could_run_on))
 
     def _ticket(self) -> Ticket:
+        fields = self.shaped.fields  # what does the work without a checkpoint has a speed of its own, by its name
         return Ticket(
             job_id=self.job_id,
             tenant=self.caller.tenant_id,
@@ -267,7 +268,7 @@ class Job:
             work=self.shaped.price.megapixel_steps,
             tenant_cap=self.caller.plan.max_concurrency,
             tenant_weight=self.caller.plan.weight,
-            upscaler="" if self.shaped.model else str(self.shaped.fields.get("upscaler_1", "")),
+            upscaler="" if self.shaped.model else str(fields.get("upscaler_1") or fields.get("model", "")),
             output_megapixels=self.shaped.price.output_megapixels,
         )
 

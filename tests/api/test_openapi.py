@@ -10,11 +10,12 @@ from starlette.routing import Route
 
 from gateway.api.openapi import PUBLIC, document, schema_of
 from gateway.domain.jobs import Operation
+from gateway.domain.parameters.caption_rows import CAPTION
 from gateway.domain.parameters.generation_rows import GENERATION, ONLY_IMG2IMG
 from gateway.domain.parameters.table import Does, Kind, Row
 from gateway.domain.parameters.upscale_rows import UPSCALE
 
-SCHEMAS = {Operation.TXT2IMG: "TextToImage", Operation.IMG2IMG: "ImageToImage", Operation.UPSCALE: "Upscale"}
+SCHEMAS = dict(zip(Operation, ("TextToImage", "ImageToImage", "Upscale", "Caption"), strict=True))
 
 
 def handler(operation=None):
@@ -54,7 +55,7 @@ def test_every_operation_has_an_id_of_its_own(described):
 
 @pytest.mark.parametrize("operation", list(Operation))
 def test_a_body_has_the_fields_that_do_something_and_no_other(operation, described):
-    table = UPSCALE if operation is Operation.UPSCALE else GENERATION
+    table = {Operation.UPSCALE: UPSCALE, Operation.CAPTION: CAPTION}.get(operation, GENERATION)
     only = ONLY_IMG2IMG if operation is Operation.TXT2IMG else set()
     expected = {name for name, row in table.items() if row.does is not Does.DROP} - only
     body = described["components"]["schemas"][SCHEMAS[operation]]

@@ -70,9 +70,7 @@ CONTEXT = context()
 
 
 def shaped(fields, ctx=CONTEXT, operation=Operation.TXT2IMG):
-    fields = (
-        {"prompt": "a cat", "sd_model_checkpoint": "tiny-a"} | fields if operation is not Operation.UPSCALE else fields
-    )
+    fields = {"prompt": "a cat", "sd_model_checkpoint": "tiny-a"} | fields if operation.has_checkpoint else fields
     return shape(operation, json.dumps(fields).encode(), ctx)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 import aiohttp
 
 from gateway.domain.jobs import Operation
-from tests.support.hostile import WORK, hostile_body, problems_of
+from tests.support.hostile import CAPTIONERS, WORK, hostile_body, problems_of
 
 KEY = "sk-hostile-0123456789abcdefghij"
 LIMITS = {"requests_per_minute": 1_000_000, "burst": 1_000_000, "max_queued": 2000, "max_concurrency": 8}
@@ -42,7 +42,7 @@ def test_only_what_the_table_allows_ever_reaches_a_backend(pool, request):
     count = request.config.getoption("--bodies")
     instant = {"time_scale": "0", "loras": "inky", "upscalers": "fixed", "upscaler_weights": "ESRGAN 4x GAN"}
     sims = [pool.add_sim(name, "red,blue", **instant) for name in ("one", "two")]
-    pool.start()
+    pool.start(caption_models=",".join(CAPTIONERS))
     pool.add_key(KEY, "hostile", LIMITS)
     dice = random.Random(request.config.getoption("--bodies-seed"))  # noqa: S311 - repeatable, not secret
     bodies = [(dice.choice(list(Operation)), hostile_body(dice)) for _ in range(count)]

@@ -12,7 +12,7 @@ import httpx2
 from yarl import URL
 
 from gateway.api.refused import REFUSED
-from tests.support.hostile import WORK, hostile_call, problems_of
+from tests.support.hostile import CAPTIONERS, WORK, hostile_call, problems_of
 
 KEY = "sk-hostile-0123456789abcdefghij"
 LIMITS = {"requests_per_minute": 1_000_000, "burst": 1_000_000, "max_queued": 2000, "max_concurrency": 8}
@@ -63,7 +63,7 @@ def test_no_call_of_any_route_breaks_it_or_reaches_a_backend_unshaped(pool, requ
     dice = random.Random(request.config.getoption("--bodies-seed"))  # noqa: S311 - repeatable, not secret
     instant = {"time_scale": "0", "loras": "inky", "upscalers": "fixed", "upscaler_weights": "ESRGAN 4x GAN"}
     sims = [pool.add_sim(name, "red,blue", **instant) for name in ("one", "two")]
-    gateway = pool.start(default_model="red")
+    gateway = pool.start(default_model="red", caption_models=",".join(CAPTIONERS))
     pool.add_key(KEY, "hostile", LIMITS)
     served = served_by(gateway)
     refused = [tuple(operation.split(" ")) for operation in REFUSED]

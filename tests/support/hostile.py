@@ -15,10 +15,11 @@ from urllib.parse import quote
 from zlib import compress, crc32
 
 from gateway.domain.jobs import Operation
+from gateway.domain.parameters.caption_rows import CAPTION
 from gateway.domain.parameters.generation_rows import GENERATION, PROMPTS
 from gateway.domain.parameters.table import Does
 from gateway.domain.parameters.upscale_rows import UPSCALE
-from gateway.flow.upkeep import MANAGED_OPTIONS
+from gateway.flow.upkeep import MANAGED_OPTIONS, RESCANS
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 # A PNG that says it is 20000x20000 and is nothing more than its head.
@@ -57,6 +58,7 @@ FIELDS = (
     "skip_processing",
     "force_task_id", "clip_skip", "restore_faces", "tiling", "eta", "detailer_enabled", "detailer_models", "vae_type",
     "include_init_images", "lora_force_reload", "lora_fuse_native", "diffusers_generator_device", "no_such_field",
+    "model", "backend", "mode", "threshold",
 )  # fmt: skip
 
 
@@ -187,10 +189,13 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
 
 
+CAPTIONERS = ("ViT-L-14/openai", "wd-eva02-large-tagger-v3")
 ALWAYS = {"send_images", "save_images", "override_settings_restore_afterwards", "show_extras_results"}
 WORK = frozenset(f"/sdapi/v1/{operation}" for operation in Operation)
-UPKEEP = frozenset({"/sdapi/v1/interrupt", "/sdapi/v1/skip", "/sdapi/v1/options", "/sdapi/v1/checkpoint"})
-"""What the gateway itself sends besides: the end of a job of this caller, managed options, a broken checkpoint anew."""
+UPKEEP = frozenset(f"/sdapi/v1/{name}" for name in ("interrupt", "skip", "options", "checkpoint", *RESCANS))
+"""What the gateway itself sends besides: the end of a job of this caller, managed options, a broken checkpoint anew,
+and rescans that callers ask for; of theirs there is nothing in it.
+"""
 
 
 def problems_of(entry: dict[str, Any]) -> list[str]:
@@ -211,12 +216,14 @@ QUIET_QUERIES = ("", "skip_current_image=true", "skip_current_image=false")
 
 
 def _problems_of_work(entry: dict[str, Any]) -> list[str]:
-    body, is_upscale = entry["body"], entry["path"].endswith(Operation.UPSCALE)
-    wrong = set(body) - _allowed(UPSCALE if is_upscale else GENERATION)
+    body, operation = entry["body"], Operation(entry["path"].rpartition("/")[2])
+    wrong = set(body) - _allowed({Operation.UPSCALE: UPSCALE, Operation.CAPTION: CAPTION}.get(operation, GENERATION))
     text = json.dumps({name: value for name, value in body.items() if name not in PROMPTS})  # prompts are free text
     problems = [f"field {name}" for name in wrong]
     problems += [word for word in ("://", "/etc/passwd", "upload:", "outdir", "secrets.json") if word in text]
-    if not is_upscale and body.get("sd_model_checkpoint") not in ("red", "blue"):
+    if operation is Operation.CAPTION and body.get("model") not in CAPTIONERS:
+        problems.append(f"model {body.get('model')!r}")
+    if operation.has_checkpoint and body.get("sd_model_checkpoint") not in ("red", "blue"):
         problems.append(f"model {body.get('sd_model_checkpoint')!r}")
     if body.get("save_images") or set(body.get("override_settings") or {}) - {"sd_vae"}:
         problems.append("saving or settings")

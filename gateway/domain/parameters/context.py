@@ -21,6 +21,7 @@ class OperatorPolicy:
     `minimum` and `maximum` bound numbers by parameter name for the whole pool, over what a key's overrides say.
     `scripts` and `alwayson_scripts`: allowed name -> cost factor (1.0 is the plain cost). `model_aliases` and
     `upscaler_aliases`: a caller's word -> a name in the catalogue. `default_model` "" means there is none.
+    `caption_models`: those that describe pictures, none for no such call.
     """
 
     default_model: str = ""
@@ -34,6 +35,7 @@ class OperatorPolicy:
     allow_ip_adapter: bool = False
     allow_face: bool = False
     allow_styles: bool = False
+    caption_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import msgspec
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.domain.overrides import laid_over
+from gateway.domain.parameters.caption_rows import CAPTION
 from gateway.domain.parameters.context import Draft, ShapingContext, adjustment
 from gateway.domain.parameters.generation_rows import GENERATION, ONLY_IMG2IMG
 from gateway.domain.parameters.reading import coerced, typed_fields
@@ -45,6 +46,7 @@ TABLES: Mapping[Operation, Table] = {
     Operation.TXT2IMG: {name: row for name, row in GENERATION.items() if name not in ONLY_IMG2IMG},
     Operation.IMG2IMG: GENERATION,
     Operation.UPSCALE: UPSCALE,
+    Operation.CAPTION: CAPTION,
 }
 """The policy of each operation."""
 
@@ -56,7 +58,7 @@ def layered(operation: Operation, raws: Mapping[str, msgspec.Raw], context: Shap
     overrides = context.overrides
     fields = {name: value for name, value in asked.items() if name not in overrides.forbid}
     below = _layer(overrides.default, table) if overrides.default else {}
-    if context.options and operation is not Operation.UPSCALE:
+    if context.options and operation.has_checkpoint:
         below = laid_over(below, _layer(_as_settings(context.options), table))
     below.pop("sd_model_checkpoint", None)  # its precedence is that of step 7
     forced = _layer(overrides.force, table) if overrides.force else {}

@@ -7,12 +7,14 @@ pictures, hires and upscalers, prompt tags, caps. Whatever the bytes, only the e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from gateway.domain.catalogue.merged import EMBEDDINGS, SAFE_LORA
 from gateway.domain.errors import NeverRunnable
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.caps import bound_by_key, cap_images, cap_steps
+from gateway.domain.parameters.captioning import check_picture, choose_captioner
 from gateway.domain.parameters.context import Draft, Requirements, Shaped, ShapingContext
 from gateway.domain.parameters.generation import (
     choose_hires_sampler,
@@ -38,7 +40,7 @@ from gateway.domain.parameters.sizes import (
     worked_size,
 )
 from gateway.domain.parameters.upscaling import cap_target, check_image, choose_upscalers, set_target, target_size
-from gateway.domain.pricing import Price, price_of_generation, price_of_upscale
+from gateway.domain.pricing import Price, price_of_caption, price_of_generation, price_of_upscale
 
 _WORD = re.compile(r"[\w.-]{4,64}")
 _MOST_TOLD = 40
@@ -82,6 +84,15 @@ _GENERATION: tuple[Callable[[Draft], None], ...] = (
     settle_bounds,
 )
 _UPSCALE: tuple[Callable[[Draft], None], ...] = (check_image, choose_upscalers, set_target, settle_upscale)
+_CAPTION: tuple[Callable[[Draft], None], ...] = (check_picture, choose_captioner)
+_STAGES: Mapping[Operation, tuple[Callable[[Draft], None], ...]] = MappingProxyType(
+    {
+        Operation.TXT2IMG: _GENERATION,
+        Operation.IMG2IMG: _GENERATION,
+        Operation.UPSCALE: _UPSCALE,
+        Operation.CAPTION: _CAPTION,
+    }
+)
 
 _FIELDS = {"loras": "prompt", "vaes": "override_settings", "detailers": "detailer_models", "styles": "styles"}
 _WORDS = {
@@ -102,7 +113,7 @@ def shape(operation: Operation, body: bytes, context: ShapingContext) -> Shaped:
     """
     draft = layered(operation, read_body(body, context.caps.body_bytes), context)
     task_id = draft.fields.pop("force_task_id", "")
-    for stage in _UPSCALE if operation is Operation.UPSCALE else _GENERATION:
+    for stage in _STAGES[operation]:
         stage(draft)
     draft.tell_clamped()
     _tell_overrides(draft)
@@ -146,6 +157,8 @@ def _price(draft: Draft) -> tuple[Price, tuple[int, int] | None]:
     if draft.operation is Operation.UPSCALE:
         size = target_size(draft)
         return price_of_upscale(size, draft.input_bytes), size
+    if draft.operation is Operation.CAPTION:
+        return price_of_caption(draft.init_size or (1, 1), draft.input_bytes), None
     last = final_size(draft)
     price = price_of_generation(
         draft.fields, worked_size(draft), last, factor=draft.factor, input_bytes=draft.input_bytes

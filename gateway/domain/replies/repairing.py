@@ -41,9 +41,14 @@ _FROM_FIELDS = (
 
 
 def repair(shaped: Shaped, delivered: Delivered) -> bytes:
-    """The JSON body for the caller: `{images, parameters, info}`, for an upscale `{image, html_info, info}`."""
+    """The JSON body for the caller: `{images, parameters, info}`, for an upscale `{image, html_info, info}`, for a
+    caption `{backend, caption}` with what else came (`tags`, `scores`).
+    """
     if shaped.operation is Operation.UPSCALE:
         return _upscale_body(shaped, delivered)
+    if shaped.operation is Operation.CAPTION:
+        words = {"caption": delivered.info.get("tags", ""), **delivered.info}  # what asks for tags by a caption's name
+        return _ENCODER.encode({"backend": shaped.fields["backend"], **words})
     info = generation_info(shaped, delivered)
     parts: list[Any] = [b'{"images":[']
     for number, raw in enumerate(delivered.images):

@@ -17,7 +17,7 @@ from gateway.domain.replies.blame import judge_error
 from gateway.domain.replies.infotext import last_line_of, names_agree, sampler_really_used
 from gateway.domain.replies.verdicts import AttemptFailed, Delivered, Flaw, Verdict
 
-_OK = 200
+_OK, _NOT_THERE = 200, 404
 _SIDE_TOLERANCE = 8  # pixels: backends round sides of enlarged pictures to their own grid
 _SMALL_BASE64 = 20_000  # a black frame of any size that is generated packs into less
 _MOST_UNPACKED = 64_000_000
@@ -34,6 +34,13 @@ class _Upscaled(msgspec.Struct):
     html_info: str | None = None
 
 
+class _Captioned(msgspec.Struct):
+    caption: str | None = None
+    tags: str | None = None
+    scores: dict[str, float] | None = None
+
+
+_CAPTIONED = msgspec.json.Decoder(_Captioned)
 _GENERATED = msgspec.json.Decoder(_Generated)
 _UPSCALED = msgspec.json.Decoder(_Upscaled)
 
@@ -46,11 +53,15 @@ def verify(
     `interrupted_by_us`: the gateway interrupted or skipped this job for its caller; then what is there is delivered,
     also nothing, and nothing counts against the backend.
     """
+    if status == _NOT_THERE and shaped.operation is Operation.CAPTION:  # an older server has no such route
+        return AttemptFailed(Flaw.ERROR_STATUS, "it describes no pictures", signature="no captions")
     if status != _OK:
         verdict = judge_error(shaped.operation, status, body)
         return _nothing() if interrupted_by_us and isinstance(verdict, AttemptFailed) else verdict
     if shaped.operation is Operation.UPSCALE:
         verdict = _verify_upscale(shaped, body)
+    elif shaped.operation is Operation.CAPTION:
+        verdict = _verify_caption(body)
     else:
         verdict = _verify_generation(shaped, backend, body, interrupted_by_us=interrupted_by_us)
     return _nothing() if interrupted_by_us and isinstance(verdict, AttemptFailed) else verdict
@@ -125,6 +136,17 @@ def _verify_upscale(shaped: Shaped, body: bytes) -> Verdict:
     if not _is_near(size, shaped.expected):
         return _failed(Flaw.WRONG_SIZE, f"the image has {size[0]}x{size[1]} pixels, not those asked for")
     return Delivered((answer.image,), {}, html_info=answer.html_info or "", size=size)
+
+
+def _verify_caption(body: bytes) -> Verdict:
+    try:
+        answer = _CAPTIONED.decode(body)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return _failed(Flaw.UNREADABLE, "the answer is not the JSON of a caption")
+    if not (answer.caption or answer.tags):
+        return _failed(Flaw.EMPTY, "no words came back")
+    words = {"caption": answer.caption, "tags": answer.tags, "scores": answer.scores}
+    return Delivered((), {name: value for name, value in words.items() if value})
 
 
 def is_loaded(shaped: Shaped, backend: BackendInventory, checkpoint: bytes) -> bool:

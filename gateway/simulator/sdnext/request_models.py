@@ -67,6 +67,14 @@ class ImageBody(BaseModel):
     image: str
 
 
+class CaptionBody(BaseModel):
+    """`POST /caption`, what both simulated kinds share."""
+
+    backend: str = "openclip"
+    image: str = ""
+    model: str = ""
+
+
 class InternalProgressBody(BaseModel):
     """`POST /internal/progress`: nothing in it matters."""
 

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 
-from gateway.simulator.sdnext.encoding import image_bytes, read_infotext
+from gateway.simulator.sdnext.encoding import decode_image, image_bytes, read_infotext
 from gateway.simulator.sdnext.failures import Crashed
 from gateway.simulator.sdnext.request_models import (
+    CaptionBody,
     ImageBody,
     UpscaleBatchBody,
     UpscaleImageBody,
@@ -63,6 +64,7 @@ class _Jobs:
             "process": self.upscale_one,
             "extra-batch-images": self.upscale_many,
             "process-batch": self.upscale_many,
+            "caption": self.caption,
             "png-info": self.png_info,
             "control": self.control,
             "interrupt": self.interrupt,
@@ -80,6 +82,19 @@ class _Jobs:
 
     async def upscale_many(self, body: UpscaleBatchBody) -> Response:
         return JSONResponse(await self._s.upscaling.batch(body))
+
+    async def caption(self, body: CaptionBody) -> Response:
+        """By its schema alone: what a real one says of a picture was never observed."""
+        picture = decode_image(image_bytes(body.image))
+        engine = self._engine
+        async with engine.lock():
+            engine.begin_job("Caption")
+            engine.counters.jobs += 1
+            seconds = engine.options.upscale_seconds_per_megapixel * picture.size[0] * picture.size[1] / 1e6
+            await engine.work(seconds, "upscale", stoppable=False)
+            engine.state.end()
+        told = f"a picture of {picture.size[0]}x{picture.size[1]} pixels, by {body.model}"
+        return JSONResponse({"backend": body.backend, "tags" if body.backend == "tagger" else "caption": told})
 
     async def png_info(self, body: ImageBody) -> Response:
         items = read_infotext(image_bytes(body.image))

@@ -27,6 +27,7 @@ EVERYTHING_ALLOWED = context(
         allow_ip_adapter=True,
         allow_face=True,
         allow_styles=True,
+        caption_models=("ViT-L-14/openai", "wd-tagger"),
     )
 )
 
@@ -248,12 +249,14 @@ HOSTILE = st.sampled_from(
         ),
     ]
 )
-FIELD_NAMES = st.sampled_from(sorted({*GENERATION, *TABLES[Operation.UPSCALE], "bogus", "a b", "ä", 'q"'}))
+TABLED = {*GENERATION, *TABLES[Operation.UPSCALE], *TABLES[Operation.CAPTION]}
+FIELD_NAMES = st.sampled_from(sorted({*TABLED, "bogus", "a b", "ä", 'q"'}))
 BODIES = st.dictionaries(FIELD_NAMES, HOSTILE | JSON, max_size=8)
 USUAL = {
     Operation.TXT2IMG: {"prompt": "a"},
     Operation.IMG2IMG: {"prompt": "a", "init_images": [PICTURE]},
     Operation.UPSCALE: {"image": PICTURE, "upscaler_1": "Resize Lanczos"},
+    Operation.CAPTION: {"image": PICTURE},
 }
 
 

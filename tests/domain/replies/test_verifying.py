@@ -8,9 +8,9 @@ from PIL import Image
 
 from gateway.domain.catalogue import merge
 from gateway.domain.jobs import Operation
-from gateway.domain.parameters import ShapingContext
-from gateway.domain.replies import AttemptFailed, CallersFault, Delivered, Flaw, is_loaded, verify
-from tests.domain.pool import GPU, PICTURE, b64, backend, models, png, png_head, shaped
+from gateway.domain.parameters import OperatorPolicy, ShapingContext
+from gateway.domain.replies import AttemptFailed, CallersFault, Delivered, Flaw, is_loaded, repair, verify
+from tests.domain.pool import GPU, PICTURE, b64, backend, context, models, png, png_head, shaped
 from tests.domain.replies.answers import answer, good, info, infotext, picture
 
 ONE = shaped({"width": 64, "height": 64, "sampler_name": "DPM++ 2M"})
@@ -149,6 +149,41 @@ def test_a_black_picture_that_nobody_interrupted_is_incomplete():
 
 # --- upscales --------------------------------------------------------------------------------------
 
+CAPTION = shaped(
+    {"image": b64(png_head(64, 64))},
+    context(operator=OperatorPolicy(caption_models=("ViT-L-14/openai",))),
+    Operation.CAPTION,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"backend":"openclip","caption":"a cat","tags":null,"x":1}', {"caption": "a cat"}),
+        (b'{"tags":"cat, sofa","scores":{"cat":0.9}}', {"tags": "cat, sofa", "scores": {"cat": 0.9}}),
+    ],
+)
+def test_a_caption_is_the_words_that_came(body, words):
+    verdict = verify(CAPTION, GPU, 200, body)
+    assert isinstance(verdict, Delivered)
+    assert verdict.info == words
+    told = json.loads(repair(CAPTION, verdict))
+    assert told == {"backend": "openclip", "caption": words.get("caption", words.get("tags")), **words}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "flaw"),
+    [
+        (200, b'{"caption":""}', Flaw.EMPTY),
+        (200, b"{}", Flaw.EMPTY),
+        (200, b'{"caption":7}', Flaw.UNREADABLE),
+        (404, b'{"detail":"Not Found"}', Flaw.ERROR_STATUS),  # no reason to set the server aside for all else
+    ],
+)
+def test_no_words_are_a_failed_attempt_and_so_is_a_server_without_captions(status, body, flaw):
+    assert flaw_of(verify(CAPTION, GPU, status, body)) is flaw
+
+
 UPSCALE = shaped({"image": b64(png_head(64, 64)), "upscaler_1": "Resize Lanczos"}, operation=Operation.UPSCALE)
 
 
@@ -196,7 +231,7 @@ def test_the_loaded_checkpoint_is_compared_by_its_title(said, right):
     assert is_loaded(ONE, GPU, json.dumps(said).encode()) is right
 
 
-@given(st.sampled_from([ONE, FOUR, UPSCALE]), st.binary(max_size=60), st.integers(100, 599), st.booleans())
+@given(st.sampled_from([ONE, FOUR, UPSCALE, CAPTION]), st.binary(max_size=60), st.integers(100, 599), st.booleans())
 def test_no_answer_whatever_raises(request, body, status, interrupted):
     assert verify(request, GPU, status, body, interrupted_by_us=interrupted) is not None
     wrapped = json.dumps(
