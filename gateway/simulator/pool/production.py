@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gateway.domain.scheduling import BackendView, Grant, Policy, Scheduler
+from gateway.domain.scheduling import BackendView, Policy, Scheduler
 from gateway.domain.scheduling import Ticket as Waiting
 from gateway.simulator.pool.work import Freed, Gpu, Job, Load, Start, Tenant
 
@@ -30,14 +30,12 @@ class Gateway:
 
     def happened(self, freed: Sequence[Freed], arrived: Sequence[Job], now: float) -> Sequence[Start | Load]:
         """Tell the scheduler, carry its grants out."""
-        grants: list[Grant] = []
-        for event in freed:
-            grants += self.scheduler.finished(self._gpus[event.gpu].name, event.swap_s + event.run_s, now)
-        if arrived:
-            self._jobs.update({job.job_id: job for job in arrived})
-            grants += self.scheduler.arrived([self._ticket(job) for job in arrived], now)
-        if not freed and not arrived:
-            grants += self.scheduler.tick(now)
+        self._jobs.update({job.job_id: job for job in arrived})
+        with self.scheduler.gathering():
+            for event in freed:
+                self.scheduler.finished(self._gpus[event.gpu].name, event.swap_s + event.run_s, now)
+            self.scheduler.arrived([self._ticket(job) for job in arrived], now)
+        grants = self.scheduler.tick(now)
         return [Start(self._jobs.pop(grant.job_id), self._index[grant.backend]) for grant in grants]
 
     def wake_at(self, now: float) -> float | None:
