@@ -39,4 +39,4 @@ def job(
         return
     now = asdict(line) if line else {}
     kept = {**asdict(record), "queue_s": record.queue_s} if record else {}
-    show_one({name: value for name, value in {**now, **kept}.items() if value not in ("", 0.0)}, as_json=False)
+    show_one({name: value for name, value in {**now, **kept}.items() if value not in ("", 0.0, None)}, as_json=False)

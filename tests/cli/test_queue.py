@@ -9,7 +9,7 @@ import pytest
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.pool import RedisPool
-from gateway.domain.scheduling import Ticket
+from gateway.domain.scheduling import Forecast, Prospect, Ticket
 from gateway.flow.dispatch import ticket_bytes
 from tests.contracts.job_worlds import Process, entry, granted, pool_up, queued
 
@@ -61,3 +61,23 @@ def test_an_empty_queue_says_so(gateway, valkey):
     gateway.redis_url = valkey.url
 
     assert gateway("queue").endswith("Nobody waits.\n")
+
+
+def test_a_waiting_job_shows_when_it_should_start_how_many_go_before_it_and_why_it_waits(gateway, valkey, shop):
+    async def foretell():
+        connection = Connection(valkey.url, "gateway", timeout_s=5.0)
+        pool = RedisPool(connection, "p")
+        at = (await pool.poll(from_scratch=True)).at
+        prospect = Prospect(3, at + 40.0, "1 runs another job")
+        assert await pool.foretell(Forecast({shop[1]: prospect}, {}, {}))
+        await connection.close()
+
+    asyncio.run(foretell())
+    first, second = gateway.json("queue")["waiting"]
+    assert 0.0 < first["starts_in_s"] <= 40.0
+    assert (first["ahead"], first["why"], second["starts_in_s"]) == (2, "1 runs another job", None)
+    assert gateway("queue").split("\n\n")[1].splitlines()[1].endswith("1 runs another job")
+    shown = gateway.json("job", shop[1])["job"]
+    assert (shown["state"], shown["ahead"], shown["why"]) == ("waiting", 2, "1 runs another job")
+    assert shown["starts_at"] > shown["entered_at"]
+    assert "None" not in gateway("job", shop[0])

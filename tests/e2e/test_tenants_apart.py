@@ -43,14 +43,15 @@ def test_progress_preview_and_queue_are_each_tenants_own(shared):
     assert is_idle(progress(shared, SECOND))
     second = start(shared, SECOND)
     wait_until(lambda: progress(shared, SECOND)["state"]["job"] == "queued", "the second tenant's job waits")
-    assert progress(shared, SECOND)["textinfo"] == "Queued 1 of 1"
+    assert progress(shared, SECOND)["textinfo"].startswith("Queued 1 of 1")
     # Each process asks the one that holds the job; the picture so far comes with a later look.
     wait_until(lambda: progress(shared, KEY)["current_image"], "a preview is seen", within_s=30)
     seen = progress(shared, KEY)
     assert 0 < seen["progress"] < 1
     assert (seen["id"], seen["state"]["sampling_steps"]) == ("task(mine)", 100)
     theirs = progress(shared, SECOND)
-    assert (theirs["current_image"], theirs["state"]["sampling_step"], theirs["textinfo"]) == (None, 0, "Queued 1 of 1")
+    assert (theirs["current_image"], theirs["state"]["sampling_step"]) == (None, 0)
+    assert theirs["textinfo"].startswith("Queued 1 of 1")
     assert shared.get("/sdapi/v1/status", SECOND).json()["queued"] == 1
     assert shared.get("/internal/pending-tasks", KEY).json() == {"size": 0, "tasks": []}
     assert shared.get("/internal/pending-tasks", SECOND).json()["size"] == 1

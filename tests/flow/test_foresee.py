@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
+from gateway.domain.errors import NoCapacity
 from gateway.domain.jobs import Operation
 from gateway.domain.scheduling import Forecast
 from gateway.flow.explain import Explainer
 from gateway.flow.foresee import Foresight, unhurried
 from gateway.flow.look import Onlooker
-from tests.flow.world import CALLER, running, until
+from tests.flow.world import CALLER, PLAN, running, until
 from tests.support.fake_backends import sdnext
 
 pytestmark = pytest.mark.virtual_time
@@ -51,6 +53,17 @@ async def test_a_job_shows_the_operator_when_it_should_start_and_why_it_waits():
         line, record = await Onlooker(world.process.jobs, world.ledger).job(job_id)
         assert (line.state, line.why, line.ahead, record) == ("waiting", "1 runs another job", 0, None)
         assert line.starts_at == world.store.forecast.jobs[job_id].starts_at
+
+
+async def test_a_caller_who_waited_too_long_is_told_when_to_come_again():
+    async with running({"a": sdnext()}, caller=replace(CALLER, plan=replace(PLAN, max_wait_s=3.0))) as world:
+        world.backends["a"].engine.hold("inference")
+        world.asking(steps=100, width=1024, height=1024)
+        await until(lambda: "a" in world.store.slots)
+        with pytest.raises(NoCapacity) as refused:
+            await world.ask(steps=4)
+        assert refused.value.retry_after_s == world.store.forecast.models["red"] > 10.0
+        world.backends["a"].engine.release("inference")
 
 
 async def test_nothing_is_foretold_by_a_process_that_does_not_lead():

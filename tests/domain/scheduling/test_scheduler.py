@@ -4,8 +4,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from gateway.domain.scheduling import (
     DEFAULT_AGE_BOUND_S,
@@ -18,7 +16,7 @@ from gateway.domain.scheduling import (
     Scheduler,
     Ticket,
 )
-from tests.domain.scheduling.builders import SWAP_S, Play, a_backend, a_job, a_scheduler
+from tests.domain.scheduling.builders import SWAP_S, a_backend, a_job, a_scheduler
 
 
 def test_a_job_that_left_is_never_granted():
@@ -147,96 +145,6 @@ def test_a_fork_decides_as_the_original_and_changes_nothing_of_it():
     grants = fork.finished("b1", 5.0, 5.0, Ending.STOPPED)
     assert len(scheduler.waiting) == 2
     assert scheduler.finished("b1", 5.0, 5.0, Ending.STOPPED) == grants
-
-
-# --- properties over random histories ----------------------------------------------------------------
-
-JOBS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "gap_s": st.sampled_from([0.0, 0.5, 3.0, 20.0]),
-            "tenant": st.sampled_from("xyz"),
-            "checkpoint": st.sampled_from(["A", "B", "C", ""]),
-            "on": st.sampled_from(["b1 b2 b3", "b1", "b2 b3"]),
-            "work": st.sampled_from([2.0, 20.0, 150.0]),
-        }
-    ),
-    max_size=40,
-)
-CAPS = {"x": 1, "y": 2, "z": 1_000_000}
-
-
-def played(jobs, policy: Policy | None = None) -> Play:
-    play = Play(a_scheduler(*(a_backend(f"b{n}") for n in (1, 2, 3)), policy=policy))
-    for number, job in enumerate(jobs):
-        moment = play.now + job["gap_s"]
-        play.until(moment)
-        play.now = moment
-        ticket = a_job(
-            f"{job['tenant']}{number}",
-            job["checkpoint"],
-            job["tenant"],
-            job["on"],
-            work=job["work"],
-            arrived_at=moment,
-            tenant_cap=CAPS[job["tenant"]],
-        )
-        play.arrive(ticket)
-        assert_nothing_idles_without_a_reason(play)
-    play.to_the_end()
-    return play
-
-
-def assert_nothing_idles_without_a_reason(play: Play) -> None:
-    """A free backend with a waiting job of its own checkpoint is left only for a cap or a faster copy."""
-    scheduler = play.scheduler
-    for ticket in scheduler.waiting:
-        if scheduler.state.pool.running_of(ticket.tenant) >= ticket.tenant_cap:
-            continue
-        for name in ticket.runnable_on:
-            view = scheduler.backends[name]
-            if view.is_free and ticket.checkpoint in ("", view.loaded):
-                level = scheduler.speeds.generation.level
-                copies = scheduler.state.pool.copies(ticket.checkpoint)
-                assert any(level(copy) * 1.25 < level(name) for copy in copies)
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(JOBS)
-def test_every_job_runs_exactly_once_on_an_able_backend_one_at_a_time_and_no_tenant_passes_its_cap(jobs):
-    play = played(jobs)  # carrying out asserts: able, one job a backend, never twice, swaps as told
-    assert len(play.ended) == len(jobs)
-    for tenant, cap in CAPS.items():
-        begins = [(at, 1) for job, (at, _) in play.started.items() if job.startswith(tenant)]
-        ends = [(at, -1) for job, at in play.ended.items() if job.startswith(tenant)]
-        running = 0
-        for _, change in sorted(begins + ends):
-            running += change
-            assert running <= cap
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(JOBS)
-def test_nobody_waits_longer_than_the_bound_the_work_before_it_and_its_swaps(jobs):
-    bound_s = 100.0
-    play = played([job | {"tenant": "z"} for job in jobs])
-    work_s = sum(job["work"] * 0.25 for job in jobs)
-    residence_s = Policy().residence_swaps * SWAP_S
-    swaps_s = SWAP_S * play.swaps
-    assert max(play.waits(), default=0.0) <= bound_s + work_s + swaps_s + residence_s
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(JOBS, st.integers(0, 39))
-def test_withdrawn_jobs_leave_no_trace(jobs, keep):
-    play = Play(a_scheduler(a_backend("b1", running=Running("", "", "", 0.0))))
-    tickets = [a_job(f"{n}", job["checkpoint"], job["tenant"], "b1", work=job["work"]) for n, job in enumerate(jobs)]
-    play.arrive(*tickets)
-    play.scheduler.left([ticket.job_id for ticket in tickets[keep:]], 1.0)
-    assert {ticket.job_id for ticket in play.scheduler.waiting} == {ticket.job_id for ticket in tickets[:keep]}
-    state = play.scheduler.state
-    assert state.accounts.active == len({ticket.tenant for ticket in tickets[:keep]})
-    assert sum(demand.jobs for demand in state.room.tenants.values()) == len(tickets[:keep])
 
 
 def test_a_swap_not_yet_worth_it_becomes_so_with_age():
