@@ -8,23 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.adapters.redis.check import UnfitServer
-from gateway.domain.backends import Backend
 from gateway.domain.managed import Tenant
-from gateway.settings import Settings
-from gateway.wiring import backends_of, open_management, open_services, wall_clock
+from gateway.wiring import open_management, open_services
 from tests.adapters.redis.test_check import server_that_says
 from tests.api.whole import KEY, opened, settings_for
-
-
-def test_backends_are_those_of_the_configuration_by_name(tmp_path):
-    declared = [
-        {"name": "one", "url": "http://127.0.0.1:1", "username": "u", "password": "p", "manage": False},
-        {"name": "two", "url": "http://127.0.0.1:2"},
-    ]
-    assert backends_of(settings_for(tmp_path, "", declared)) == {
-        "one": Backend("one", "http://127.0.0.1:1", "u", "p", is_managed=False),
-        "two": Backend("two", "http://127.0.0.1:2"),
-    }
 
 
 async def test_the_dispatchers_lease_is_given_up_at_the_end_so_that_another_process_leads_at_once(tmp_path, valkey):
@@ -63,13 +50,6 @@ async def test_the_demo_has_its_two_tenants_however_often_it_starts(tmp_path, va
     assert capsys.readouterr().out == ""
 
 
-async def test_management_needs_no_redis_and_makes_the_tables(tmp_path):
-    settings = Settings(data_dir=tmp_path, alone=True)
-    async with open_management(settings) as manager:
-        assert await manager.all_of(Tenant) == []
-    assert (tmp_path / "gateway.db").exists()
-
-
 async def test_a_start_that_fails_half_way_closes_what_was_opened(tmp_path, valkey):
     before = asyncio.all_tasks()
     settings = settings_for(tmp_path, valkey.url, [], admin_token=KEY)
@@ -77,10 +57,6 @@ async def test_a_start_that_fails_half_way_closes_what_was_opened(tmp_path, valk
         async with open_services(settings, SimpleNamespace()):
             pass
     assert asyncio.all_tasks() - before == set()
-
-
-def test_the_wall_clock_is_in_seconds_since_the_epoch():
-    assert 1.7e9 < wall_clock() < 1e10
 
 
 async def test_a_store_that_appears_late_and_is_unfit_ends_the_process_with_the_cause(tmp_path, unused_tcp_port):

@@ -1,4 +1,4 @@
-"""The only place where adapters meet the flow: opens everything in order, closes it in reverse."""
+"""What a serving process needs: opens everything in order, closes it in reverse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,15 +27,11 @@ from gateway.adapters.sql.books import SqlBookkeeper
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.keys import SqlKeyStore
 from gateway.adapters.sql.ledger import SqlLedger
-from gateway.adapters.sql.migrate import Schema
-from gateway.adapters.sql.migrate import check as check_schema
 from gateway.adapters.sql.migrate import migrate as migrate_schema
-from gateway.adapters.sql.pruning import SqlPruner
 from gateway.adapters.telemetry import Log as LogLines
 from gateway.adapters.tracing import open_tracer, outgoing_headers
-from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.managed import KeptBackend, UnknownName
+from gateway.domain.managed import UnknownName
 from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.reports import UsageQuestion
 from gateway.flow.account import Account
@@ -54,14 +49,11 @@ from gateway.flow.held import HeldJobs
 from gateway.flow.keep_books import Bookkeeper
 from gateway.flow.leave import Exit
 from gateway.flow.lifespan import meanwhile, running
-from gateway.flow.look import Onlooker
 from gateway.flow.manage import Manager
 from gateway.flow.own_jobs import OwnWork
 from gateway.flow.own_view import OwnOptions
-from gateway.flow.prune import Pruner
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
-from gateway.flow.reconcile import Reconciler
 from gateway.flow.rescan import Rescanner
 from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
@@ -71,30 +63,18 @@ from gateway.flow.speed_books import Librarian, recalled
 from gateway.flow.supervise import Loop, Supervisor
 from gateway.flow.upkeep import Found, Upkeep
 from gateway.flow.watch import Watcher
-from gateway.ports import Announcer, BackendClient, Log, Outbox
+from gateway.ports import BackendClient, Log
 from gateway.ports.metrics import Meter
 from gateway.ports.tracing import Tracer
 from gateway.settings import Settings, environment_without_settings
+from gateway.wiring.common import backends_of, wall_clock
 
 FIRST_LOOK_S = 10.0
 FAREWELL_S = 5.0
-PATIENCE_S = 5.0  # of a command that a person typed
 STORE_AWAY = (
     "The Redis of GATEWAY_REDIS_URL has not answered since this process started. Start it, or correct its address; "
     "the gateway asks once a second and begins by itself."
 )
-
-__all__ = [
-    "Schema",
-    "Services",
-    "check_schema",
-    "migrate_schema",
-    "open_backends",
-    "open_log",
-    "open_management",
-    "open_services",
-    "wall_clock",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,104 +130,6 @@ async def open_stores(settings: Settings, meter: Meter) -> AsyncIterator[Stores]
 
 async def _has_run_before(ledger: SqlLedger) -> bool:
     return any(row.jobs for row in await ledger.usage(UsageQuestion((), 0.0, wall_clock())))
-
-
-@asynccontextmanager
-async def open_management(settings: Settings) -> AsyncIterator[Manager]:
-    """The use cases of operators, for the command line, on the stores that the settings name.
-
-    An empty database gets its tables. One that is behind is left alone: the gateways that run on it may be, too.
-    Without a `redis_url` no gateway runs that could have to be told of a change.
-    """
-    schema = await check_schema(settings.sql_url)
-    if not schema.current:
-        await migrate_schema(settings.sql_url)
-    elif not schema.is_newest:
-        raise StoreUnavailable(f"The database is at schema {schema.current}, not {schema.newest}: gateway db upgrade.")
-    async with AsyncExitStack() as stack:
-        database = Database(settings.sql_url)
-        stack.push_async_callback(database.close)
-        announcer: Announcer = Nobody()
-        if settings.redis_url:
-            connection = Connection(settings.redis_url, settings.namespace)
-            stack.push_async_callback(connection.close)
-            announcer = RedisJobs(connection, "management")
-        yield Manager(SqlBookkeeper(database), SqlLedger(database), announcer, secrets.token_bytes)
-
-
-@asynccontextmanager
-async def open_pruner(settings: Settings) -> AsyncIterator[Pruner]:
-    """What forgets old records. Raises StoreUnavailable for a database that is not at the newest schema."""
-    async with open_management(settings), AsyncExitStack() as stack:
-        database = Database(settings.sql_url)
-        stack.push_async_callback(database.close)
-        yield Pruner(SqlPruner(database), SqlBookkeeper(database))
-
-
-@asynccontextmanager
-async def open_reconciler(settings: Settings) -> AsyncIterator[Reconciler]:
-    """Both sides of the ledger. Raises StoreUnavailable where no gateway runs whose jobs could be counted."""
-    async with _both_sides(settings) as (connection, database):
-        yield Reconciler(RedisOutbox(connection), SqlLedger(database))
-
-
-@asynccontextmanager
-async def open_onlooker(settings: Settings) -> AsyncIterator[Onlooker]:
-    """The queue and the ledger for people's eyes. Raises StoreUnavailable where no gateway runs."""
-    async with _both_sides(settings) as (connection, database):
-        yield Onlooker(RedisPool(connection, "management"), SqlLedger(database))
-
-
-@asynccontextmanager
-async def open_outbox(settings: Settings) -> AsyncIterator[Outbox]:
-    """Records on their way into the ledger. Raises StoreUnavailable where no gateway runs."""
-    async with _both_sides(settings) as (connection, _):
-        yield RedisOutbox(connection)
-
-
-@asynccontextmanager
-async def _both_sides(settings: Settings) -> AsyncIterator[tuple[Connection, Database]]:
-    if not settings.redis_url:
-        raise StoreUnavailable("No gateway runs here. Start it, or name its store in GATEWAY_REDIS_URL.")
-    async with AsyncExitStack() as stack:
-        database = Database(settings.sql_url)
-        stack.push_async_callback(database.close)
-        connection = Connection(settings.redis_url, settings.namespace, timeout_s=PATIENCE_S)
-        stack.push_async_callback(connection.close)
-        yield connection, database
-
-
-@asynccontextmanager
-async def open_backends(settings: Settings) -> AsyncIterator[tuple[Mapping[str, Backend], BackendClient]]:
-    """Every backend by name and a client for them: those declared, and those added to a database that is current.
-
-    Raises StoreUnavailable if a PostgreSQL cannot be reached; a database file that is not there is not made.
-    """
-    async with AsyncExitStack() as stack:
-        client = SdnextClient()
-        stack.push_async_callback(client.close)
-        added: dict[str, Backend] = {}
-        if settings.database_url or (settings.data_dir / "gateway.db").exists():
-            manager = await stack.enter_async_context(open_management(settings))
-            added = {one.name: one.backend for one in await manager.all_of(KeptBackend)}
-        yield added | backends_of(settings), client
-
-
-class Nobody:
-    """An announcer for when no process serves that could be told."""
-
-    async def keys_changed(self) -> None:
-        """Nothing to do."""
-
-
-def open_log(settings: Settings) -> Log:
-    """Where lines go that operators read."""
-    return LogLines(settings.log_level, settings.log_format)
-
-
-def wall_clock() -> float:
-    """Seconds since the epoch."""
-    return time.time()  # noqa: TID251 - this is where time is supplied
 
 
 @asynccontextmanager
@@ -399,13 +281,3 @@ def _faults(upkeep: Upkeep, current: CurrentCatalogue) -> Faults:
     faults = Faults(lambda it: upkeep.ask_reload(it.backend, current.title_of(it.checkpoint, it.backend)))
     current.on_new_lists = faults.came_back
     return faults
-
-
-def backends_of(settings: Settings) -> dict[str, Backend]:
-    """The pool as the configuration declares it, by name."""
-    return {
-        entry.name: Backend(
-            entry.name, entry.url, entry.username, entry.password.get_secret_value(), is_managed=entry.manage
-        )
-        for entry in settings.backends
-    }
