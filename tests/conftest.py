@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import pytest
 
@@ -23,6 +24,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, by children too; tests say what it does
     config.addinivalue_line("markers", "virtual_time: runs on a loop whose clock jumps to the next timer")
     config.addinivalue_line("markers", "hand_set_time: runs on a loop whose clock the test stops and puts forward")
 
