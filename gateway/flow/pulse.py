@@ -22,7 +22,7 @@ from gateway.ports import Beat, JobStore, PoolStore, Woken
 
 BEAT_S = 1.0
 LISTEN_S = 1.0
-LOOKED_AT_ONCE = 200
+LOOKED_AT_ONCE = 500  # waiting jobs a second: thousands that wait must not cost more than hundreds
 
 
 class Pulse:
@@ -42,6 +42,7 @@ class Pulse:
         self._held = held
         self._exit = way_out
         self._owes_all = False
+        self._looked_up_to = 0
         self._epoch = epoch
         self._current = current
         self._clock: Callable[[], float] = lambda: asyncio.get_running_loop().time()
@@ -107,8 +108,9 @@ class Pulse:
                 await self._look()
 
     async def _look(self) -> None:
-        """A word can be lost with its connection; every waiting job is looked up itself."""
+        """A word can be lost with its connection; the waiting jobs are looked up themselves, so many each time."""
         waiting = self._held.waiting()
-        for first in range(0, len(waiting), LOOKED_AT_ONCE):
-            for job_id, granted in (await self._jobs.look(waiting[first : first + LOOKED_AT_ONCE])).items():
-                self._held.deliver(Woken(job_id, granted))
+        first = self._looked_up_to % max(1, len(waiting))
+        for job_id, granted in (await self._jobs.look(waiting[first : first + LOOKED_AT_ONCE])).items():
+            self._held.deliver(Woken(job_id, granted))
+        self._looked_up_to = first + LOOKED_AT_ONCE if first + LOOKED_AT_ONCE < len(waiting) else 0

@@ -148,7 +148,7 @@ async def test_a_process_that_comes_back_from_an_outage_serves_again_without_bei
         assert {type(error) for _, error in world.process.failures} == {StoreUnavailable}
 
 
-async def test_every_waiting_job_is_looked_up_each_second_however_many_wait():
+async def test_every_waiting_job_is_looked_up_in_turn_however_many_wait():
     many = LOOKED_AT_ONCE + 50
     plan = replace(PLAN, max_concurrency=1000, max_queued=1000)
     async with running({"a": sdnext()}, caller=replace(CALLER, plan=plan)) as world:
