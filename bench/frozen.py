@@ -86,8 +86,10 @@ class Sender:
 
 
 def send(port: int, rate: float, seconds: float) -> None:
-    """As a process of its own: print what was seen as JSON."""
+    """As a process of its own: once it is told to by a line, begin; print what was seen as JSON."""
     sender = Sender(port)
+    print("ready", flush=True)
+    sys.stdin.readline()
     uvloop.run(sender.send(rate, seconds))
     print(json.dumps([[answer.due_s, answer.took_s, answer.status] for answer in sender.answers]))
 
@@ -123,17 +125,18 @@ def measure(home: Path, rate: float, frozen_s: float) -> tuple[list[Answer], int
     """The answers to calls sent while the store was frozen, and the ledger's difference once it was back."""
     with _gateway(home) as (port, valkey, settings):
         command = [sys.executable, "-m", "bench.frozen", "--send-to", str(port), "--rate", str(rate)]
-        os.kill(valkey.process.pid, signal.SIGSTOP)
-        try:
-            told = subprocess.run(
-                [*command, "--seconds", str(frozen_s)], env=environment(), capture_output=True, text=True, check=True
-            )
-        finally:
-            os.kill(valkey.process.pid, signal.SIGCONT)
+        words, pipe = [*command, "--seconds", str(frozen_s)], subprocess.PIPE
+        with subprocess.Popen(words, env=environment(), stdin=pipe, stdout=pipe, text=True) as sender:
+            sender.stdout.readline()  # it is ready: its calls are to come as the store freezes, not a start later
+            os.kill(valkey.process.pid, signal.SIGSTOP)
+            try:
+                told, _ = sender.communicate("go\n")
+            finally:
+                os.kill(valkey.process.pid, signal.SIGCONT)
         url = f"http://127.0.0.1:{port}/sdapi/v1/txt2img"
         wait_until(lambda: fetch(url, KEY, BODY)[0] == 200, "calls are served again")
         wait_until(lambda: asyncio.run(_difference(settings)) == 0, "the ledger adds up")
-        return [Answer(*line) for line in json.loads(told.stdout)], asyncio.run(_difference(settings))
+        return [Answer(*line) for line in json.loads(told)], asyncio.run(_difference(settings))
 
 
 async def _difference(settings: Settings) -> int:
