@@ -244,6 +244,10 @@ class MeasuredLog:
         self._metrics.job_ended(fields)
         self._log.call(**fields)
 
+    def tell(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - as above
+        """Write it."""
+        self._log.tell(event, **fields)
+
     def warn(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - as above
         """Write it."""
         self._log.warn(event, **fields)

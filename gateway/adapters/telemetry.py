@@ -30,6 +30,10 @@ class Log:
         """The one line of a call, with stable field names."""
         self._log.info("call", **fields)
 
+    def tell(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - as above
+        """Something an operator may want to know later."""
+        self._log.info(event, **fields)
+
     def warn(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - as above
         """Something an operator may have to act on."""
         self._log.warning(event, **fields)

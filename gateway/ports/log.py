@@ -11,6 +11,9 @@ class Log(Protocol):
     def call(self, **fields: Any) -> None:  # noqa: ANN401 - whatever a line holds
         """The one line of a call, with stable field names."""
 
+    def tell(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - as above
+        """Something an operator may want to know later."""
+
     def warn(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - as above
         """Something an operator may have to act on."""
 

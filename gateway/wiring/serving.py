@@ -269,7 +269,7 @@ def _found(manager: Manager, log: Log) -> Found:
     """Keeps what options of a backend were before they were set; those of declared ones stand in the log alone."""
 
     async def keep(backend: str, options: Mapping[str, Any]) -> None:
-        log.warn("options_set", backend=backend, before=options)
+        log.tell("options_set", backend=backend, before=options)
         with suppress(UnknownName):
             await manager.remember_options(Author("gateway", wall_clock()), backend, options)
 

@@ -28,6 +28,12 @@ def test_a_call_is_one_json_line_with_its_fields(capsys):
     }
 
 
+def test_what_is_told_is_a_line_at_info(capsys):
+    Log("info", "json").tell("options_set", backend="gpu-1")
+    (line,) = written(capsys)
+    assert (line["event"], line["level"], line["backend"]) == ("options_set", "info", "gpu-1")
+
+
 def test_a_failure_has_its_trace_in_the_same_line(capsys):
     try:
         raise ValueError("broken")
@@ -49,6 +55,7 @@ def test_the_traces_of_a_group_of_errors_are_all_there(capsys):
 def test_lines_below_the_level_are_not_written(capsys):
     log = Log("warning", "json")
     log.call(job_id="j1")
+    log.tell("options_set", backend="b")
     log.warn("careful", reason="x")
     assert [line["event"] for line in written(capsys)] == ["careful"]
 

@@ -35,6 +35,9 @@ class Lines:
     def call(self, **fields: Any) -> None:
         self.calls.append(fields)
 
+    def tell(self, event: str, **fields: Any) -> None:
+        self.warnings.append({"event": event, **fields})
+
     def warn(self, event: str, **fields: Any) -> None:
         self.warnings.append({"event": event, **fields})
 

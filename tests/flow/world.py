@@ -251,6 +251,9 @@ class Lines:
     def call(self, **fields: Any) -> None:
         self.calls.append(fields)
 
+    def tell(self, event: str, **fields: Any) -> None:
+        self.others.append((event, fields))
+
     def warn(self, event: str, **fields: Any) -> None:
         self.others.append((event, fields))
 
