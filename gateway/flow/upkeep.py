@@ -63,8 +63,7 @@ class Upkeep:
 
     async def wrong_options(self, backend: Backend) -> dict[str, Any]:
         """The managed options that have another value there, with the right one. Raises AttemptFailed."""
-        options = await self._options(backend)
-        return {key: value for key, value in MANAGED_OPTIONS.items() if options.get(key) != value}
+        return _wrong(await self._options(backend))
 
     async def _options(self, backend: Backend, route: str = "options") -> dict[str, Any]:
         reply = await self._client.get(backend, f"/sdapi/v1/{route}", ANSWER_TIMEOUT_S)
@@ -75,11 +74,11 @@ class Upkeep:
             raise AttemptFailed("The backend's options are not an object.")
         return options
 
-    async def _tell_found(self, backend: Backend, names: Iterable[str]) -> None:
+    async def _tell_found(self, backend: Backend, listed: dict[str, Any], names: Iterable[str]) -> None:
         """What these options are now: the value listed, else the default. Where neither is told nothing is kept."""
         if self._found is None:
             return
-        known = await self._options(backend)
+        known = listed
         with suppress(AttemptFailed):
             about = (await self._options(backend, "options-info")).items()
             known = {name: it["default"] for name, it in about if isinstance(it, dict) and "default" in it} | known
@@ -90,13 +89,14 @@ class Upkeep:
 
         Raises AttemptFailed and StoreUnavailable.
         """
-        wrong = await self.wrong_options(backend)
+        listed = await self._options(backend)
+        wrong = _wrong(listed)
         if not wrong:
             return True
         async with self._slot(backend) as is_held:
             if not is_held:
                 return False
-            await self._tell_found(backend, wrong)
+            await self._tell_found(backend, listed, wrong)
             await write_options(self._client, backend, wrong)
             return not await self.wrong_options(backend)
 
@@ -151,6 +151,10 @@ class Upkeep:
                     await self._jobs.leave(Leaving(new_id(), job_id, Outcome.FINISHED))
         finally:
             self._held.close(job_id)
+
+
+def _wrong(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in MANAGED_OPTIONS.items() if options.get(key) != value}
 
 
 async def write_options(client: BackendClient, backend: Backend, options: Mapping[str, Any]) -> None:
