@@ -10,6 +10,7 @@ from one snapshot.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -226,16 +227,7 @@ def _running(slot: SlotView, loaded: str, begun: Mapping[str, Ticket]) -> Runnin
     ticket = begun.get(slot.job_id)
     if ticket is None:
         return Running(slot.job_id, slot.tenant_id, loaded, slot.since)
-    return Running(
-        job_id=slot.job_id,
-        tenant=ticket.tenant,
-        checkpoint=ticket.checkpoint or loaded,
-        started_at=slot.since,
-        work=ticket.work,
-        tenant_weight=ticket.tenant_weight,
-        upscaler=ticket.upscaler,
-        output_megapixels=ticket.output_megapixels,
-    )
+    return replace(ticket.started(slot.since), checkpoint=ticket.checkpoint or loaded)
 
 
 def lines_of(seen: PoolChanges) -> dict[str, BackendLine]:

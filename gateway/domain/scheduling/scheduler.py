@@ -270,17 +270,7 @@ class Scheduler:
         ticket = self._state.room.pop(grant.job_id)
         if ticket is None:
             raise LookupError(f"granted {grant.job_id}, which does not wait")
-        running = Running(
-            job_id=ticket.job_id,
-            tenant=ticket.tenant,
-            checkpoint=ticket.checkpoint,
-            started_at=now,
-            work=ticket.work,
-            tenant_weight=ticket.tenant_weight,
-            is_batch=ticket.is_batch,
-            upscaler=ticket.upscaler,
-            output_megapixels=ticket.output_megapixels,
-        )
+        running = ticket.started(now)
         charged_s = self._state.pool.expected_s(grant.backend, running)
         running = replace(running, swaps=grant.swaps, charged_s=charged_s)
         self._accounts(is_batch=ticket.is_batch).charge(ticket.tenant, charged_s, ticket.tenant_weight)

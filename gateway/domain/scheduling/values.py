@@ -34,6 +34,20 @@ class Ticket:
     upscaler: str = ""
     output_megapixels: float = 0.0
 
+    def started(self, at: float) -> Running:
+        """The job as it runs since then."""
+        return Running(
+            job_id=self.job_id,
+            tenant=self.tenant,
+            checkpoint=self.checkpoint,
+            started_at=at,
+            work=self.work,
+            tenant_weight=self.tenant_weight,
+            is_batch=self.is_batch,
+            upscaler=self.upscaler,
+            output_megapixels=self.output_megapixels,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
