@@ -55,6 +55,7 @@ class Decision:
         # A tenant that holds several backends at once gets ahead and behind by several jobs at once.
         self._slack_s = state.policy.slack_s * max(1.0, state.pool.usable / max(1, state.accounts.active))
         self._shares_of = self._shares()
+        self._floods = self._flooding()
 
     def grant(self) -> Grant | None:
         """The next grant by the rules, or None when nothing should start now."""
@@ -87,6 +88,18 @@ class Decision:
         shares = {t: slack_s / max(slack_s, s, weight * demand[t].cost_s) for t, s in self._standing.items()}
         most = max(shares.values(), default=1.0)
         return {tenant: share / most for tenant, share in shares.items()}
+
+    def _flooding(self) -> frozenset[str]:
+        """(3) Who has more waiting than the slack and than several times the average of all who wait."""
+        tenants = self._state.room.tenants
+        average_s = sum(demand.cost_s for demand in tenants.values()) / max(1, len(tenants))
+        most_s = max(self._slack_s, self._policy.flood_times * average_s)
+        return frozenset(tenant for tenant, demand in tenants.items() if demand.cost_s > most_s)
+
+    def _first(self, lane: Lane) -> tuple[float, str]:
+        """(4) The lane's next job: short before long, but of a flood the old ones: its short jobs never end."""
+        policy = self._policy
+        return lane.first(self._now, policy.flood_ageing_s if lane.tenant in self._floods else policy.ageing_s)
 
     def _share(self, tenant: str) -> float:
         """The tenant's share; 0.0 when it is at its cap (2)."""
@@ -140,7 +153,7 @@ class Decision:
             return Grant(oldest.by_age[0][1], backend, rule=Rule.OVERDUE)
         tenants = self._state.room.tenants
         modest = [lane for lane in in_credit if tenants[lane.tenant].cost_s <= self._slack_s]
-        _, job_id = min(lane.first(self._now, self._policy.ageing_s) for lane in modest or in_credit)
+        _, job_id = min(self._first(lane) for lane in modest or in_credit)
         return Grant(job_id, backend)
 
     def _limit_s(self, lanes: Sequence[Lane]) -> float:
@@ -248,25 +261,32 @@ class Decision:
         away = [w for w in wanted if not w.copies]
         if behind is not None or not away:
             return behind
+        sharers = self._sharers(backend, lanes)
         here = sum(self._share(lane.tenant) * lane.age_s(self._now, self._policy.head_start_s) for lane in lanes)
-        stayed = self._state.pool.swap_times_stayed(backend, self._now)
+        stayed = self._state.pool.swap_times_stayed(backend, self._now) * sharers
         if stayed < self._policy.residence_swaps * max(self._share(lane.tenant) for lane in lanes):
             return None
         due_here = min(lane.due_at for lane in lanes)
         for item in away:
             is_overdue = item.due_at <= self._now and item.due_at < due_here  # (6)
-            if is_overdue or item.want > self._policy.outweigh * here:  # (5)
+            if is_overdue or item.want > self._policy.outweigh * here / sharers:  # (5)
                 rule = Rule.OVERDUE if is_overdue else Rule.OUTWEIGHS
                 grant = self._load(backend, item, rule)
                 if grant is not None:
                     return grant
         return None
 
+    def _sharers(self, backend: str, lanes: Sequence[Lane]) -> int:
+        """(5) How many copies share what would be left behind here, if only floods' jobs would be; else 1."""
+        if any(lane.tenant not in self._floods for lane in lanes):
+            return 1
+        return max(1, len(self._state.pool.copies(self._state.pool.views[backend].loaded)))
+
     def _behind(self, backend: str, lanes: Sequence[Lane]) -> Grant | None:
         """(3) The tenant served least, if it is so far behind those here that its share would be lost to locality."""
         state = self._state
         ahead_s = min(self._standing[lane.tenant] for lane in lanes)
-        held = max(1, min(state.pool.usable, state.accounts.active - 1))
+        held = max(1, state.accounts.active - 1)
         limit_s = (self._policy.behind_swaps * state.speeds.swap.level(backend) + state.room.mean_cost_s) * held
         enough_s = max(limit_s, self._slack_s)
         behind = {
@@ -286,7 +306,7 @@ class Decision:
                         best = key, lane
         if best is None:
             return None
-        _, job_id = best[1].first(self._now, self._policy.ageing_s)
+        _, job_id = self._first(best[1])
         return Grant(job_id, backend, swaps=True, rule=Rule.FAIR_SHARE)
 
     # --- batch --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Mutable, owned by one scheduler; knows nothing of waiting jobs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 
 from gateway.domain.scheduling.values import BackendView, Running
@@ -75,7 +75,7 @@ class Pool:
         """How many backends are up, free or busy; at least 1."""
         return max(1, sum(1 for view in self.views.values() if view.usable))
 
-    def copies(self, checkpoint: str) -> Iterable[str]:
+    def copies(self, checkpoint: str) -> Collection[str]:
         """The usable backends, free or busy, that have the checkpoint or are loading it for a job."""
         return self._copies.get(checkpoint, ())
 

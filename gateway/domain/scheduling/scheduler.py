@@ -13,15 +13,15 @@ The rules:
     above the level) go before others on every backend, and among them those with little waiting before those with
     much. What a tenant wants counts the less the further it is above the level and the more it has waiting. A tenant
     behind another by about a job and half a swap for each other tenant, with that much waiting, gets a swap even if
-    locality says no.
+    locality says no. Who has more waiting than the slack and than several times the average floods.
 (4) Locality. Of the jobs that need no swap and whose tenants are in credit, short ones go before long ones, each the
-    earlier the older it is.
+    earlier the older it is; within a flood nearly the oldest first.
 (5) Swaps. A checkpoint is wanted by the summed ages of its waiting jobs. A backend with nothing to do without a swap
     loads the most wanted checkpoint that is loaded nowhere, or one whose backlog per copy exceeds several swaps (no
     more loads of one checkpoint at once than copies stand already, one for the first). It goes where the evicted
     checkpoint is least asked for, and only if it is wanted more than that costs. A checkpoint with work left is evicted
     only after a residence of several swaps (the shorter the less those who wait for it are in credit), for one wanted
-    several times more.
+    several times more. Where only floods' jobs would be left behind, both are divided by the copies that share them.
 (6) Age. A job older than its bound, of a tenant in credit, goes before younger ones where its checkpoint is loaded, is
     loaded for on the next idle backend, and after the residence of (5) evicts a checkpoint that still has work.
     Residence is what keeps overload from becoming one swap per job.

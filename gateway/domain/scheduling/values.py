@@ -130,11 +130,15 @@ class Policy:
     """Evicting a checkpoint that is asked for r times a second costs regret_swaps x its swap time x r of want."""
     demand_memory_s: float = 600.0
     """How far back the demand for a checkpoint is remembered."""
-    slack_s: float = 40.0
+    slack_s: float = 75.0
     """GPU-seconds by which a tenant may be above its share and still be served by locality."""
-    backlog_weight: float = 0.2
+    backlog_weight: float = 0.5
     """Flooding counts like being ahead: GPU-seconds waiting, times this. At 1.0 others hardly notice a flood, and the
     flooding tenant's own tail is several times as long; docs/benchmarks.md has the table."""
+    flood_times: float = 3.0
+    """A tenant floods when it has more waiting than the slack and than so many times the average of all who wait."""
+    flood_ageing_s: float = 20.0
+    """`ageing_s` among a flood's own jobs: nearly the oldest first, so that its long ones do not wait for its last."""
     tight_jobs: float = 1.5
     """The same slack, in average jobs, against a tenant that has more waiting than the slack."""
     behind_swaps: float = 0.6

@@ -111,6 +111,42 @@ def test_one_job_behind_a_flood_of_another_tenant_waits_for_one_job_only():
     assert play.waits("y")[0] <= 5.0
 
 
+def test_within_a_flood_the_old_go_before_the_short_so_that_its_long_jobs_are_not_its_last():
+    def first_of(tenants: str) -> str:
+        scheduler = a_scheduler(a_backend("b1", "A", running=Running("0", "z", "A", 0.0, work=400.0)))
+        scheduler.arrived([a_job("long", tenant=tenants[0], work=100.0)], 0.0)
+        scheduler.arrived(
+            [a_job(f"short{n}", tenant=tenants[n % len(tenants)], arrived_at=99.0) for n in range(60)], 99.0
+        )
+        scheduler.arrived([a_job(f"y{n}", "B", f"y{n}", arrived_at=99.0) for n in range(5)], 99.0)
+        return scheduler.finished("b1", 100.0, 100.0)[0].job_id
+
+    assert first_of("x") == "long"
+    assert first_of("abcdefghijklmnopqrst").startswith("short")  # the same work of many is no flood
+
+
+def test_a_copy_that_only_a_flood_still_needs_is_given_up_the_sooner_the_more_copies_share_it():
+    def first_of_others_waits_s(flood_times: float) -> float:
+        loaded = (a_backend("b1", "A"), a_backend("b2", "A"))
+        play = Play(a_scheduler(*loaded, policy=Policy(flood_times=flood_times)))
+        play.arrive(*(a_job(f"flood{n}", "A", "x") for n in range(80)))
+        play.until(1.0)
+        play.arrive(*(a_job(f"other{n}", "B", f"y{n}", arrived_at=1.0) for n in range(20)))
+        play.to_the_end()
+        return min(play.waits("other"))
+
+    assert first_of_others_waits_s(3.0) < first_of_others_waits_s(1e9)
+
+
+def test_a_flood_of_upscales_on_backends_with_nothing_loaded_leaves_them_to_whoever_needs_a_checkpoint():
+    play = Play(a_scheduler(a_backend("b1"), a_backend("b2")))
+    upscale = {"work": 0.0, "upscaler": "4x", "output_megapixels": 4.0}
+    play.arrive(*(a_job(f"flood{n}", "", "x", **upscale) for n in range(80)))
+    play.arrive(*(a_job(f"other{n}", "B", f"y{n}") for n in range(4)))
+    play.to_the_end()
+    assert len(play.ended) == 84
+
+
 def test_gpu_seconds_of_jobs_that_never_waited_count_against_their_tenant():
     scheduler = a_scheduler(a_backend("b1", "A"))
     scheduler.arrived([a_job("0", tenant="z")], 0.0)

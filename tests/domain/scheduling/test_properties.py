@@ -176,7 +176,8 @@ def test_p5_no_tenant_ever_runs_more_jobs_than_its_cap(jobs):
 def test_p7_a_batch_job_begins_only_where_nobody_else_could(jobs):
     play = played(jobs)
     for _, grant, loaded, _, waiting in play.seen:
-        if grant.rule is Rule.BATCH:
+        if play._jobs[grant.job_id].is_batch:
+            assert grant.rule is Rule.BATCH
             others = [
                 job
                 for job in waiting.values()
