@@ -11,7 +11,8 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from gateway.domain.scheduling import BackendView, Policy, Running, Scheduler, Ticket, estimates, forecasting
 from gateway.simulator.pool.engine import simulate
@@ -50,8 +51,11 @@ TRIED: dict[str, dict[str, float]] = {
     "no fairness at all": {"slack_s": LARGEST, "backlog_weight": 0.0, "tight_jobs": LARGEST, "behind_swaps": LARGEST},
     "fairness by accounts only": {"backlog_weight": 0.0},
     "flooding counts in full": {"backlog_weight": 1.0},
-    "slack 15 s": {"slack_s": 15.0},
-    "slack 100 s": {"slack_s": 100.0, "debt_s": 250.0},
+    "floods are like everybody": {"flood_times": LARGEST},
+    "short jobs of a flood first": {"flood_ageing_s": 300.0},
+    "slack 20 s": {"slack_s": 20.0},
+    "slack 40 s": {"slack_s": 40.0},
+    "slack 150 s": {"slack_s": 150.0, "debt_s": 250.0},
     "debts up to 600 s": {"debt_s": 600.0},
     "nearly oldest first (ageing 0.1 s)": {"ageing_s": 0.1},
     "nearly shortest first (ageing 10,000 s)": {"ageing_s": 10_000.0},
@@ -121,30 +125,59 @@ def against_affinity(title: str, recipes: Mapping[str, Recipe], seeds: Sequence[
     print(f"| geometric mean | {geometric(every):.3f} | | |")
 
 
-def others_under_flood(policy: str | Policy, seed: int) -> tuple[float, float, float]:
-    """(others' mean latency with the flood / without it, the flooding tenant's mean, p99 of all), in seconds."""
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """What a flood of t0 does: mean latency of the others, with it, without its blocks and without t0 at all; t0's own
+    mean; everyone's 99th percentile. Seconds.
+    """
+
+    others_s: float
+    without_blocks_s: float
+    without_t0_s: float
+    flood_s: float
+    p99_s: float
+
+    def __str__(self) -> str:
+        ratio, strict = self.others_s / self.without_blocks_s, self.others_s / self.without_t0_s
+        return f"{self.others_s:.1f}; {strict:.2f} ({ratio:.2f}); {self.flood_s:.0f}; {self.p99_s:.0f}"
+
+
+def under_flood(policy: str | Policy, seed: int, tenants: Mapping[str, Tenant] | None = None) -> Flood:
     gpus, jobs = world(replace(PUBLIC["flooded"], seed=seed))
+    blocks = {job.job_id for pair in pairwise(jobs) for job in pair if is_a_block(*pair)}
 
     def play(trace: Sequence[Job]) -> tuple[list[float], list[float]]:
-        chosen = with_policy(policy)(gpus) if isinstance(policy, Policy) else named(policy, gpus)
+        chosen = Gateway(gpus, tenants, policy) if isinstance(policy, Policy) else named(policy, gpus)
         done = simulate(gpus, trace, chosen).done
         return [d.latency_s for d in done if d.job.tenant != "t0"], [d.latency_s for d in done if d.job.tenant == "t0"]
 
-    calm, _ = play([job for job in jobs if job.tenant != "t0"])
     others, flood = play(jobs)
     everyone = sorted(others + flood)
-    ratio = statistics.mean(others) / statistics.mean(calm)
-    return ratio, statistics.mean(flood), everyone[int(len(everyone) * 0.99)]
+    return Flood(
+        others_s=statistics.mean(others),
+        without_blocks_s=statistics.mean(play([job for job in jobs if job.job_id not in blocks])[0]),
+        without_t0_s=statistics.mean(play([job for job in jobs if job.tenant != "t0"])[0]),
+        flood_s=statistics.mean(flood),
+        p99_s=everyone[int(len(everyone) * 0.99)],
+    )
+
+
+def is_a_block(job: Job, following: Job) -> bool:
+    """Whether both came in one block: no two of them have the same moment otherwise."""
+    return job.arrived_at == following.arrived_at and job.tenant == following.tenant == "t0"
 
 
 def flood_table(seeds: Sequence[int]) -> None:
-    print("\n### A flood: others' mean latency with it / without it; the flooding tenant's mean; everyone's p99 (s)\n")
+    print(
+        "\n### A flood: others' mean latency (s); its multiple of what it is without the flooding tenant (without its "
+        "blocks only); the flooding tenant's mean (s); everyone's p99 (s)\n"
+    )
     print("| policy | " + " | ".join(f"seed {seed}" for seed in seeds) + " |\n|---|" + "---|" * len(seeds))
-    rows: dict[str, str | Policy] = {"affinity": "affinity", "fifo": "fifo"}
-    rows |= {f"gateway, backlog_weight {w}": Policy(backlog_weight=w) for w in (0.0, 0.2, 0.5, 1.0)}
-    for name, policy in rows.items():
-        cells = [others_under_flood(policy, seed) for seed in seeds]
-        print(f"| {name} | " + " | ".join(f"{r:.2f}; {f:.0f}; {p:.0f}" for r, f, p in cells) + " |", flush=True)
+    rows: dict[str, tuple[str | Policy, dict[str, Tenant]]] = {"affinity": ("affinity", {}), "fifo": ("fifo", {})}
+    rows |= {f"gateway, backlog_weight {w}": (Policy(backlog_weight=w), {}) for w in (0.0, 0.2, 0.5, 0.7, 1.0)}
+    rows["gateway, the flooding tenant runs 2 at once"] = (Policy(), {"t0": Tenant(cap=2)})
+    for name, (policy, tenants) in rows.items():
+        print(f"| {name} | " + " | ".join(str(under_flood(policy, seed, tenants)) for seed in seeds) + " |", flush=True)
 
 
 def tried_table(traces: Sequence[str]) -> None:
