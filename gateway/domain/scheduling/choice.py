@@ -69,11 +69,10 @@ class Decision:
             else:
                 idle.append(name)
         if self._standing:
-            wanted = self._wanted(loads_only=not idle)
-            if idle and (grant := self._swap(idle, wanted)) is not None:
+            if idle and (grant := self._swap(idle)) is not None:
                 return grant
             if ready:
-                return self._instead(*ready[0], wanted) or self._local(*ready[0])
+                return self._instead(*ready[0]) or self._local(*ready[0])
         return self._batch(idle)
 
     # --- who may go, and how much it counts ---------------------------------------------------------
@@ -217,10 +216,10 @@ class Decision:
         backlog_s = sum(self._share(lane.tenant) * lane.cost_s for group in groups for lane in group.lanes.values())
         return backlog_s / capacity > self._policy.copy_backlog_swaps * state.speeds.swap.typical(checkpoint)
 
-    def _swap(self, idle: Sequence[str], wanted: Sequence[_Wanted]) -> Grant | None:
+    def _swap(self, idle: Sequence[str]) -> Grant | None:
         """(5) The most wanted checkpoint goes where least is lost; overdue ones whatever is lost (6)."""
         losses = {name: self._loss(name) for name in idle}
-        for item in wanted:
+        for item in self._wanted(loads_only=False):
             able = [n for n in idle if self._may_load(n, item)]
             if not able:
                 continue
@@ -255,19 +254,17 @@ class Decision:
 
     # --- a swap although there is work without one --------------------------------------------------
 
-    def _instead(self, backend: str, lanes: Sequence[Lane], wanted: Sequence[_Wanted]) -> Grant | None:
+    def _instead(self, backend: str, lanes: Sequence[Lane]) -> Grant | None:
         """A checkpoint loaded nowhere that goes before the work at hand: by fairness, by age or by weight."""
-        behind = self._behind(backend, lanes)
-        away = [w for w in wanted if not w.copies]
-        if behind is not None or not away:
+        if (behind := self._behind(backend, lanes)) is not None:
             return behind
         sharers = self._sharers(backend, lanes)
-        here = sum(self._share(lane.tenant) * lane.age_s(self._now, self._policy.head_start_s) for lane in lanes)
         stayed = self._state.pool.swap_times_stayed(backend, self._now) * sharers
         if stayed < self._policy.residence_swaps * max(self._share(lane.tenant) for lane in lanes):
             return None
+        here = sum(self._share(lane.tenant) * lane.age_s(self._now, self._policy.head_start_s) for lane in lanes)
         due_here = min(lane.due_at for lane in lanes)
-        for item in away:
+        for item in self._wanted(loads_only=True):
             is_overdue = item.due_at <= self._now and item.due_at < due_here  # (6)
             if is_overdue or item.want > self._policy.outweigh * here / sharers:  # (5)
                 rule = Rule.OVERDUE if is_overdue else Rule.OUTWEIGHS
