@@ -114,7 +114,7 @@ class Grant:
 class Policy:
     """The numbers of the policy; what each gives was measured, see docs/benchmarks.md."""
 
-    head_start_s: float = 10.0
+    head_start_s: float = 20.0
     """Seconds of age a waiting job has from the start when the want for its checkpoint is summed up."""
     ageing_s: float = 300.0
     """Short before long: a job of r seconds and age a ranks by r / (ageing_s + a)."""
@@ -126,14 +126,13 @@ class Policy:
     """A checkpoint with work left is evicted for one that is wanted so many times more."""
     residence_swaps: float = 14.0
     """... but not before it has stayed for so many swap times, so that overload cannot become swapping."""
-    regret_swaps: float = 100.0
-    """Evicting a checkpoint that is asked for r times a second costs regret_swaps x its swap time x r of want. At 50, with
-    a head start of 20 s, calls without a flood are a sixth faster, and a flood slows them down more: decision 0010."""
+    regret_swaps: float = 50.0
+    """Evicting a checkpoint that is asked for r times a second costs regret_swaps x its swap time x r of want."""
     demand_memory_s: float = 600.0
     """How far back the demand for a checkpoint is remembered."""
     slack_s: float = 75.0
     """GPU-seconds by which a tenant may be above its share and still be served by locality."""
-    backlog_weight: float = 0.7
+    backlog_weight: float = 0.6
     """Flooding counts like being ahead: GPU-seconds waiting, times this. The more, the less others notice of a flood, and
     the longer is the flooding tenant's own tail; docs/benchmarks.md has the table."""
     flood_times: float = 3.0
