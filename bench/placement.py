@@ -174,7 +174,7 @@ def flood_table(seeds: Sequence[int]) -> None:
     )
     print("| policy | " + " | ".join(f"seed {seed}" for seed in seeds) + " |\n|---|" + "---|" * len(seeds))
     rows: dict[str, tuple[str | Policy, dict[str, Tenant]]] = {"affinity": ("affinity", {}), "fifo": ("fifo", {})}
-    rows |= {f"gateway, backlog_weight {w}": (Policy(backlog_weight=w), {}) for w in (0.0, 0.2, 0.5, 0.7, 1.0)}
+    rows |= {f"gateway, backlog_weight {w}": (Policy(backlog_weight=w), {}) for w in (0.0, 0.2, 0.4, 0.7, 1.0)}
     rows["gateway, the flooding tenant runs 2 at once"] = (Policy(), {"t0": Tenant(cap=2)})
     for name, (policy, tenants) in rows.items():
         print(f"| {name} | " + " | ".join(str(under_flood(policy, seed, tenants)) for seed in seeds) + " |", flush=True)

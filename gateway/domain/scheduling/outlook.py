@@ -3,8 +3,8 @@
 A rehearsal runs the rules themselves on a copy of the scheduler: running jobs end when their estimates say, waiting
 jobs start as the rules have it. One has nobody else coming; it gives the positions. In the others, as many as the
 budget of decisions allows, jobs keep coming as they came before, each from another moment of the past on. Of the waits
-that a job has in them, the one is told that errs least: by the square of the error relative to what is rehearsed, where
-an error beyond all use counts no more than a useless one. That is a little below the median where futures differ.
+that a job has in them, the one is told that is never far wrong: the error relative to what is rehearsed counts by its
+fourth power, but beyond all use no more than a useless one. That is near the middle of those that are near each other.
 
 The scheduler itself is not changed. All of it costs as much as the decisions it rehearses, so it comes in steps of one
 decision each, for a driver that has other things to do meanwhile.
@@ -28,7 +28,7 @@ HORIZON_S = 600.0
 """For how long further arrivals are expected."""
 _FAIR_SHARE_OF_STEPS = 2.5
 """A future takes about so many decisions for each waiting job: newcomers take some, too."""
-_USELESS = 0.7
+_USELESS = 0.6
 """A relative error of this and more is as bad as any."""
 _TRIED = (0.7, 0.85, 1.0, 1.15, 1.3)
 """What may be told: each rehearsed wait, and some more around it."""
@@ -90,7 +90,7 @@ def least_wrong(waits: Sequence[float]) -> float:
 
 
 def _wrong(told: float, waits: Sequence[float]) -> float:
-    return sum(min(_USELESS, abs(told - wait) / max(1.0, wait)) ** 2 for wait in waits)
+    return sum(min(_USELESS, abs(told - wait) / max(1.0, wait)) ** 4 for wait in waits)
 
 
 def estimate(scheduler: Scheduler, job_id: str, now: float) -> Estimate | None:

@@ -132,7 +132,7 @@ class Policy:
     """How far back the demand for a checkpoint is remembered."""
     slack_s: float = 75.0
     """GPU-seconds by which a tenant may be above its share and still be served by locality."""
-    backlog_weight: float = 0.6
+    backlog_weight: float = 0.4
     """Flooding counts like being ahead: GPU-seconds waiting, times this. The more, the less others notice of a flood, and
     the longer is the flooding tenant's own tail; docs/benchmarks.md has the table."""
     flood_times: float = 3.0

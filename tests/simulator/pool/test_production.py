@@ -37,7 +37,7 @@ def test_other_tenants_hardly_feel_a_flood_that_triples_their_wait_under_affinit
     def others_s(make, trace):
         return statistics.mean(d.latency_s for d in simulate(gpus, trace, make(gpus)).done if d.job.tenant != "t0")
 
-    assert others_s(Gateway, jobs) <= 1.45 * others_s(Gateway, calm)
+    assert others_s(Gateway, jobs) <= 1.5 * others_s(Gateway, calm)
     assert others_s(Affinity, jobs) >= 3.0 * others_s(Affinity, calm)
 
 
