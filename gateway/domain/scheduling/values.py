@@ -133,8 +133,8 @@ class Policy:
     slack_s: float = 75.0
     """GPU-seconds by which a tenant may be above its share and still be served by locality."""
     backlog_weight: float = 0.4
-    """Flooding counts like being ahead: GPU-seconds waiting, times this. The more, the less others notice of a flood and
-    the longer is the flooding tenant's own tail; docs/benchmarks.md has the table."""
+    """Flooding counts like being ahead: GPU-seconds waiting, times this. The more, the less others notice of a flood,
+    and the longer is the flooding tenant's own tail; docs/benchmarks.md has the table."""
     flood_times: float = 3.0
     """A tenant floods when it has more waiting than the slack and than so many times the average of all who wait."""
     flood_ageing_s: float = 20.0
