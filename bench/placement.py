@@ -324,7 +324,7 @@ def main() -> None:
         return
     policies_table()
     against_affinity("The same with other dice (seeds 101, 202, 303)", PUBLIC, [101, 202, 303])
-    against_affinity("Dice no parameter was ever chosen by (seeds 5001, 5002)", PUBLIC, [5001, 5002])
+    against_affinity("Dice no parameter was ever chosen by (seeds 7001, 7002)", PUBLIC, [7001, 7002])
     against_affinity("Other shapes", SHAPES, [None])
     flood_table([19, 101, 202])
     estimate_table(["steady", "small", "bursty", "flooded", "mixed"], [None, 101, 5001])
