@@ -24,7 +24,9 @@ class Balancer:
         """Ask every replica whether it is ready, for ever."""
         while True:
             for port in list(self.targets):
-                (self.ready.add if await _is_ready(port) else self.ready.discard)(port)
+                is_ready = await _is_ready(port)
+                if is_ready is not None:  # no answer in time says nothing yet, as a balancer's `fall 2` has it
+                    (self.ready.add if is_ready else self.ready.discard)(port)
             self.ready &= set(self.targets)
             await asyncio.sleep(LOOK_EVERY_S)
 
@@ -76,12 +78,16 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def _is_ready(port: int) -> bool:
-    with contextlib.suppress(OSError, TimeoutError):
+async def _is_ready(port: int) -> bool | None:
+    """What the replica says; False when nobody listens, None when it does not say in time."""
+    try:
         async with asyncio.timeout(1.0), _connected(port) as (reader, writer):
             writer.write(b"GET /readyz HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n")
             return b" 200 " in await reader.readline()
-    return False
+    except TimeoutError:
+        return None
+    except OSError:
+        return False
 
 
 @contextlib.asynccontextmanager
