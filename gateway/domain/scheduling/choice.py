@@ -52,6 +52,7 @@ class Decision:
         self._state, self._now = state, now
         self._policy = state.policy
         self._standing = _standing(state)
+        self._others = max(1, state.accounts.active - 1)
         # A tenant that holds several backends at once gets ahead and behind by several jobs at once.
         self._slack_s = state.policy.slack_s * max(1.0, state.pool.usable / max(1, state.accounts.active))
         self._shares_of = self._shares()
@@ -162,7 +163,7 @@ class Decision:
         the slack, and so would never catch up, about a job for each other tenant: two who never stop share exactly.
         """
         room, slack_s = self._state.room, self._slack_s
-        tight_s = self._policy.tight_jobs * room.mean_cost_s * max(1, self._state.accounts.active - 1)
+        tight_s = self._policy.tight_jobs * room.mean_cost_s * self._others
         limit_s = max(0.0, min(self._standing[lane.tenant] for lane in lanes)) + slack_s
         for lane in lanes:
             if room.tenants[lane.tenant].cost_s > slack_s:
@@ -242,9 +243,12 @@ class Decision:
         checkpoint = self._state.pool.views[backend].loaded
         if not checkpoint:
             return 0.0
-        copies = len(list(self._state.pool.copies(checkpoint)))
         regret_s = self._policy.regret_swaps * self._state.speeds.swap.rate(backend, checkpoint)
-        return regret_s * self._state.asked_for.rate(checkpoint, self._now) / max(1, copies)
+        return regret_s * self._state.asked_for.rate(checkpoint, self._now) / self._copies_like(backend)
+
+    def _copies_like(self, backend: str) -> int:
+        """How many backends have the checkpoint that this one has, itself among them; 1 when it has none."""
+        return max(1, len(self._state.pool.copies(self._state.pool.views[backend].loaded)))
 
     def _load(self, backend: str, item: _Wanted, rule: Rule) -> Grant | None:
         lanes = self._eligible(item.groups, backend)
@@ -277,14 +281,13 @@ class Decision:
         """(5) How many copies share what would be left behind here, if only floods' jobs would be; else 1."""
         if any(lane.tenant not in self._floods for lane in lanes):
             return 1
-        return max(1, len(self._state.pool.copies(self._state.pool.views[backend].loaded)))
+        return self._copies_like(backend)
 
     def _behind(self, backend: str, lanes: Sequence[Lane]) -> Grant | None:
         """(3) The tenant served least, if it is so far behind those here that its share would be lost to locality."""
         state = self._state
         ahead_s = min(self._standing[lane.tenant] for lane in lanes)
-        held = max(1, state.accounts.active - 1)
-        limit_s = (self._policy.behind_swaps * state.speeds.swap.level(backend) + state.room.mean_cost_s) * held
+        limit_s = (self._policy.behind_swaps * state.speeds.swap.level(backend) + state.room.mean_cost_s) * self._others
         enough_s = max(limit_s, self._slack_s)
         behind = {
             tenant

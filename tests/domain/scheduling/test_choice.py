@@ -138,7 +138,7 @@ def test_a_copy_that_only_a_flood_still_needs_is_given_up_the_sooner_the_more_co
     assert first_of_others_waits_s(3.0) < first_of_others_waits_s(1e9)
 
 
-def test_a_flood_of_upscales_on_backends_with_nothing_loaded_leaves_them_to_whoever_needs_a_checkpoint():
+def test_a_flood_of_upscales_on_backends_with_nothing_loaded_is_served_beside_others():
     play = Play(a_scheduler(a_backend("b1"), a_backend("b2")))
     upscale = {"work": 0.0, "upscaler": "4x", "output_megapixels": 4.0}
     play.arrive(*(a_job(f"flood{n}", "", "x", **upscale) for n in range(80)))
