@@ -40,6 +40,17 @@ _UNWIND_S = 5.0
 _COLLECT_AFTER = 20_000  # objects more than were freed; Python's 700 are few calls' worth
 
 
+def collect_seldom() -> None:
+    """Leave to Python's collector only what is made from now on, and less often.
+
+    What a start makes stays for good: looking through it again and again was a tenth of a small call's CPU, and most of
+    its 99th percentile.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
+
+
 def run_worker(settings: Settings, listener: socket.socket, parent: int | None = None) -> int:
     """Serve `settings.app` on `listener` until a signal; the exit status.
 
@@ -157,11 +168,7 @@ class WorkerServer(uvicorn.Server):
         self._cancel_start = lambda: loop.call_soon_threadsafe(starting.cancel)
         await super().startup(sockets)
         self._cancel_start = None
-        # What a start makes stays for good: looking through it again and again was a tenth of a small call's CPU, and
-        # most of its 99th percentile.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER, 20, 20)
+        collect_seldom()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop listening now; asked ten times a second."""
