@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from gateway.simulator.pool.work import Done, Outcome
 
-_NUMBERS = ("jobs", "mean s", "p50 s", "p95 s", "p99 s", "max s", "wait s", "swaps", "makespan s", "busy", "refused")
+_LATENCIES = ("mean", "p50", "p95", "p99", "max")
+_WITHOUT_DECIMALS_S = 1000.0
 
 Summary = dict[str, Any]
 """One run as the JSON object `summarise` describes."""
@@ -39,7 +41,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     """Mean, median, 95th and 99th percentile and maximum; zeros for no values."""
     ordered = sorted(values)
     if not ordered:
-        return dict.fromkeys(("mean", "p50", "p95", "p99", "max"), 0.0)
+        return dict.fromkeys(_LATENCIES, 0.0)
     ranks = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
     result = {"mean": sum(ordered) / len(ordered)}
     result |= {name: ordered[min(len(ordered) - 1, int(len(ordered) * q))] for name, q in ranks.items()}
@@ -48,39 +50,35 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def table(summaries: Sequence[Summary]) -> Table:
-    """The runs side by side, one line a policy (or a pool size, under `backends`)."""
-    sizes = any("backends" in s for s in summaries)
-    grid = Table(title=None)
-    for name in (["GPUs"] if sizes else []) + ["policy"]:
-        grid.add_column(name)
-    for name in (
-        "jobs",
-        "mean s",
-        "p50 s",
-        "p95 s",
-        "p99 s",
-        "max s",
-        "wait s",
-        "swaps",
-        "makespan s",
-        "busy",
-        "refused",
-    ):
-        grid.add_column(name, justify="right")
+    """The runs side by side, one line a policy (or a pool size, under `backends`); it fits a terminal of 80 columns.
+
+    Who refused nothing has no column for it.
+    """
+    sizes, refusals = any("backends" in s for s in summaries), any(s["refused"] for s in summaries)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    grid.caption = "In seconds: latency from mean to max, mean wait, and when the last job ended. Busy: generating."
+    if sizes:
+        grid.add_column("GPUs", no_wrap=True)
+    grid.add_column("policy", overflow="fold")
+    for name in ("jobs", *_LATENCIES, "wait", "swaps", "end", "busy", *(["refused"] if refusals else [])):
+        grid.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
-        latency = [f"{s['latency_s'][key]:.1f}" for key in ("mean", "p50", "p95", "p99", "max")]
         grid.add_row(
             *([str(s["backends"])] if sizes else []),
             s["policy"],
             str(s["jobs"]),
-            *latency,
-            f"{s['wait_s']['mean']:.1f}",
+            *(_seconds(s["latency_s"][key]) for key in _LATENCIES),
+            _seconds(s["wait_s"]["mean"]),
             str(s["swaps"]),
             f"{s['makespan_s']:.0f}",
             f"{s['utilisation']:.0%}",
-            str(s["refused"]),
+            *([str(s["refused"])] if refusals else []),
         )
     return grid
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value < _WITHOUT_DECIMALS_S else f"{value:.0f}"
 
 
 def _utilisation(outcome: Outcome) -> float:

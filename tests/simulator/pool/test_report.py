@@ -41,9 +41,40 @@ def test_no_jobs_at_all_are_zeros_and_not_an_error():
     assert summarise(outcome)["utilisation"] == 0.0
 
 
-def test_a_table_has_a_line_a_policy_and_the_pool_size_in_a_sweep():
-    summary = summarise(an_outcome())
+def shown(summaries, width=80):
     text = io.StringIO()
-    Console(file=text, width=200).print(table([summary | {"backends": 4}]))
-    assert "GPUs" in text.getvalue()
-    assert [part.strip() for part in text.getvalue().splitlines()[3].split("│")[1:5]] == ["4", "fifo", "2", "22.0"]
+    Console(file=text, width=width).print(table(summaries))
+    return text.getvalue()
+
+
+def test_a_table_has_a_line_a_policy_and_the_pool_size_in_a_sweep():
+    lines = [line.split() for line in shown([summarise(an_outcome()) | {"backends": 4}]).splitlines()]
+    assert lines[1] == [
+        "GPUs",
+        "policy",
+        "jobs",
+        "mean",
+        "p50",
+        "p95",
+        "p99",
+        "max",
+        "wait",
+        "swaps",
+        "end",
+        "busy",
+        "refused",
+    ]
+    assert lines[3] == ["4", "fifo", "2", "22.0", "27.0", "27.0", "27.0", "27.0", "8.5", "1", "27", "56%", "1"]
+
+
+def test_a_table_without_refusals_has_no_column_for_them():
+    assert "refused" not in shown([summarise(an_outcome()) | {"refused": 0}])
+
+
+def test_no_figure_of_a_long_run_is_cut_off_at_a_terminal_of_eighty_columns():
+    of_hours = dict.fromkeys(("mean", "p50", "p95", "p99", "max"), 14670.8)
+    long = {"jobs": 100_000, "latency_s": of_hours, "wait_s": of_hours, "swaps": 13_602, "makespan_s": 114_276.4}
+    text = shown([summarise(an_outcome()) | long | {"policy": "least-connections", "backends": 12, "refused": 12_345}])
+    figures = ["12", "100000", *["14671"] * 6, "13602", "114276", "56%", "12345"]
+    line = next(line for line in text.splitlines() if line.startswith(" 12 "))
+    assert [part for part in line.split() if part[0].isdigit()] == figures
