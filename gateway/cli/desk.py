@@ -102,18 +102,24 @@ def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON
 
 
 def show_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table: with lines for a person at a terminal, else aligned text that no width cuts off."""
+    """Write a table: with lines at a terminal that is wide enough, else aligned text, which no width cuts off."""
     cells = [[cell(column, row.get(column)) for column in columns] for row in rows]
-    if not sys.stdout.isatty():
+    if not (sys.stdout.isatty() and _drawn(columns, cells)):
         typer.echo(_aligned([list(columns), *cells]))
-        return
+
+
+def _drawn(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> bool:
+    """Draw the table with lines; False, and nothing is drawn, where the terminal is too narrow for it."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns)
+    console, table = Console(markup=False, highlight=False), Table(*columns)
     for row in cells:
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    if console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum > console.width:
+        return False
+    console.print(table)
+    return True
 
 
 def show_one(thing: Mapping[str, Any], *, as_json: bool) -> None:

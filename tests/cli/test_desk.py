@@ -38,16 +38,30 @@ def test_a_table_that_is_no_terminal_is_never_cut_off(capsys):
     assert capsys.readouterr().out.splitlines() == ["a" + " " * 301 + "b", "x" * 300 + "  [bold]y"]
 
 
-def test_a_table_at_a_terminal_shows_values_as_they_are(monkeypatch):
+def shown_at_a_terminal(monkeypatch, row):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    show_rows(tuple(row), [row])
+    return terminal.getvalue()
 
-    show_rows(("name", "value"), [{"name": "acme", "value": "[bold]x"}])
 
-    assert "acme" in terminal.getvalue()
-    assert "[bold]x" in terminal.getvalue()
-    assert len(terminal.getvalue().splitlines()) > 3  # lines around it
+def test_a_table_at_a_terminal_shows_values_as_they_are(monkeypatch):
+    shown = shown_at_a_terminal(monkeypatch, {"name": "acme", "value": "[bold]x"})
+
+    assert "acme" in shown
+    assert "[bold]x" in shown
+    assert len(shown.splitlines()) > 3  # lines around it
+
+
+def test_a_table_too_wide_for_its_terminal_keeps_every_value_whole(monkeypatch):
+    row = {"job_id": "0" * 36, "model": "juggernautXL_v9.safetensors", "why": "4 busy; 2 swap not worth it yet"}
+
+    heads, values = shown_at_a_terminal(monkeypatch, row).splitlines()
+
+    assert heads.split() == ["job_id", "model", "why"]
+    assert values.split("  ") == list(row.values())
