@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from gateway.domain.scheduling import BackendView, Policy, Running, Scheduler, Ticket, estimates, forecasting
 from gateway.launcher.worker import collect_seldom
@@ -260,15 +260,14 @@ def errors_of_estimates(recipe: Recipe) -> list[float]:
 def estimate_table(traces: Sequence[str], seeds: Sequence[int | None]) -> None:
     print("\n### Estimated wait, told at arrival to every tenth job that waits: |told - true| / max(1 s, true)\n")
     print("| trace | estimates | median | 90th percentile | within 50 % |\n|---|---|---|---|---|")
-    every: list[list[float]] = [[] for _ in seeds]
+    rows: list[list[list[float]]] = []
     for trace in traces:
         found = [
             errors_of_estimates(PUBLIC[trace] if seed is None else replace(PUBLIC[trace], seed=seed)) for seed in seeds
         ]
         print(f"| {trace} | {columns_of(found)} |", flush=True)
-        for errors, more in zip(every, found, strict=True):
-            errors += more
-    print(f"| all of them | {columns_of([sorted(errors) for errors in every])} |")
+        rows.append(found)
+    print(f"| all of them | {columns_of([sorted(chain(*of_a_seed)) for of_a_seed in zip(*rows, strict=True)])} |")
 
 
 def columns_of(found: Sequence[Sequence[float]]) -> str:

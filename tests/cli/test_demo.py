@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shlex
@@ -126,7 +125,6 @@ def test_it_tells_where_it_serves_once_it_does_and_ctrl_c_leaves_nothing_behind(
     assert gateway.left_behind() == []
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gateway.cli.sim_backend") is None, reason="no simulated server here yet")
 def test_with_simulated_servers_all_of_it_starts_and_ends_as_one(gateways):
     gateway = gateways.start("demo", "--workers", "2", app="tests.launcher.standin:create_app")
     wait_until(lambda: "picture.png" in gateway.output or gateway.process.poll() is not None, "the welcome is printed")

@@ -41,29 +41,15 @@ def test_no_jobs_at_all_are_zeros_and_not_an_error():
     assert summarise(outcome)["utilisation"] == 0.0
 
 
-def shown(summaries, width=80):
+def shown(summaries):
     text = io.StringIO()
-    Console(file=text, width=width).print(table(summaries))
+    Console(file=text, width=80).print(table(summaries))
     return text.getvalue()
 
 
 def test_a_table_has_a_line_a_policy_and_the_pool_size_in_a_sweep():
     lines = [line.split() for line in shown([summarise(an_outcome()) | {"backends": 4}]).splitlines()]
-    assert lines[1] == [
-        "GPUs",
-        "policy",
-        "jobs",
-        "mean",
-        "p50",
-        "p95",
-        "p99",
-        "max",
-        "wait",
-        "swaps",
-        "end",
-        "busy",
-        "refused",
-    ]
+    assert lines[1] == "GPUs policy jobs mean p50 p95 p99 max wait swaps end busy refused".split()
     assert lines[3] == ["4", "fifo", "2", "22.0", "27.0", "27.0", "27.0", "27.0", "8.5", "1", "27", "56%", "1"]
 
 
