@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_TITLE_HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
-_MOST_COMPARED = 300
+_HASH = re.compile(r"[0-9a-fA-F]{6,64}")
+_MOST_COMPARED = 100  # each takes time with the square of its length: 0.6 ms at the worst
 _COMPARED_CHARACTERS = 80
 _MODEL_SUFFIXES = (".safetensors", ".ckpt", ".gguf", ".sft", ".pth", ".pt", ".bin")
 
@@ -28,7 +28,9 @@ def file_name_of(path: str) -> str:
 
 def without_hash(title: str) -> str:
     """The title without the hash in brackets that servers put behind it."""
-    return _TITLE_HASH.sub("", title)
+    name, bracket, rest = title.rpartition("[")
+    is_hash = bracket and rest.endswith("]") and _HASH.fullmatch(rest[:-1])
+    return name.rstrip() if is_hash else title
 
 
 def without_suffix(name: str) -> str:
@@ -41,7 +43,7 @@ def without_suffix(name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], allowed: Container[str]) -> str:
-    """The allowed known name most like `name`, "" when none is near. Bounded: compares a few hundred names at most."""
+    """The allowed known name most like `name`, "" when none is near. Bounded: compares a hundred names at most."""
     low = folded(name)[:_COMPARED_CHARACTERS]
     alike: dict[str, str] = {}
     for candidate in known:

@@ -4,17 +4,44 @@ from __future__ import annotations
 
 import re
 
-_PAIR = re.compile(r'\s*([\w][\w \-/]*):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+_MOST_LINE_CHARACTERS = 100_000
+_NOT_IN_A_NAME = re.compile(r"[^\w \-/]")
+_BLANKS = re.compile(r"\s*+")
+_QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 _LOST = str.maketrans("", "", ",:\"'")
 
 
 def last_line_of(infotext: str) -> dict[str, str]:
-    """The `Key: value` pairs of the last line; of a key that is there twice, the first (prompts come late)."""
-    line = infotext.rstrip("\r\n").rpartition("\n")[2]
+    """The `Key: value` pairs of the last line; of a key that is there twice, the first (prompts come late).
+
+    Of a line only its first 100,000 characters are read; SD.Next's has some hundreds.
+    """
+    line = infotext.rstrip("\r\n").rpartition("\n")[2][:_MOST_LINE_CHARACTERS]
     pairs: dict[str, str] = {}
-    for match in _PAIR.finditer(line):
-        pairs.setdefault(match[1].strip(), match[2].strip())
+    at = 0
+    while (colon := line.find(":", at)) >= 0:
+        name = _NOT_IN_A_NAME.split(line[at:colon])[-1].lstrip(" -/").rstrip()
+        at = colon + 1
+        if name:
+            value, at = _value_at(line, at)
+            pairs.setdefault(name, value)
     return pairs
+
+
+def _value_at(line: str, at: int) -> tuple[str, int]:
+    """The value that begins at `at`, and where the next pair begins: behind its comma, or the end of the line.
+
+    Linear over the whole line, because every quote that opens a value also ends the one before it.
+    """
+    begin = at
+    if blanks := _BLANKS.match(line, at):
+        begin = blanks.end()
+    quoted = _QUOTED.match(line, begin)
+    end = quoted.end() if quoted else begin
+    if quoted is None or line[end : end + 1] not in ("", ","):
+        end = line.find(",", begin)
+        end = len(line) if end < 0 else end
+    return line[begin:end].strip(), end + 1
 
 
 def names_agree(said: str, base_name: str) -> bool:
