@@ -85,6 +85,7 @@ def lists(models: int) -> dict[str, Any]:
             "server_rate_limit": 0,
             "lora_fuse_native": False,
             "sd_checkpoint_autodownload": False,
+            "wildcards_enabled": False,
         },
         "checkpoint": {"type": "sdxl", "title": MODEL, "name": MODEL},
         "progress": {"progress": 0.0, "eta_relative": 0.0, "state": {"job": "", "job_count": 0}, "current_image": None},

@@ -6,17 +6,19 @@ still for ever (observed), and until a job has begun there the state is still th
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from gateway.domain.masking import masked
+
 JUST_BEGUN = 0.01
 ALMOST_DONE = 0.99
 MOST_PREVIEW_CHARACTERS = 600_000
 _MOST_WORD = 60
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def _shown(answer: dict[str, Any], state: dict[str, Any], step: int) -> Shown:
     return Shown(
         progress=min(max(_number(answer.get("progress")), JUST_BEGUN), ALMOST_DONE),
         eta_s=max(_number(answer.get("eta_relative")), 0.0),
-        job=str(state.get("job") or "running")[:_MOST_WORD],
+        job=masked(str(state.get("job") or "running"), _MOST_WORD),
         job_no=_whole(state.get("job_no")),
         job_count=max(_whole(state.get("job_count")), 1),
         step=step,
@@ -103,7 +105,8 @@ def _shown(answer: dict[str, Any], state: dict[str, Any], step: int) -> Shown:
 
 
 def _number(value: object) -> float:
-    is_number = isinstance(value, int | float) and math.isfinite(value)
+    # A whole number may have 4,000 digits, which no float holds.
+    is_number = isinstance(value, int | float) and -_LARGEST <= value <= _LARGEST
     return float(value) if is_number else 0.0  # type: ignore[arg-type]
 
 

@@ -23,6 +23,7 @@ from gateway.domain.backends import Backend
 from gateway.domain.errors import AttemptFailed
 from gateway.domain.images import header_of
 from gateway.domain.jobs import Operation
+from gateway.domain.masking import masked
 from gateway.flow.upkeep import MANAGED_OPTIONS, decoded
 from gateway.ports import BackendClient, RawReply
 
@@ -114,7 +115,8 @@ class Examiner:
         told = decoded((await self._client.get(backend, API + "version", ANSWER_S)).body)
         if not isinstance(told, dict) or told.get("app") != "sd.next":
             return Verdict.CHANGE, "It is no SD.Next: the gateway knows the ways of no other server."
-        return Verdict.OK, f"SD.Next of {told.get('updated', '?')}, commit {told.get('commit', '?')}."
+        updated, commit = (masked(str(told.get(name, "?")), 40) for name in ("updated", "commit"))
+        return Verdict.OK, f"SD.Next of {updated}, commit {commit}."
 
     async def _options(self, backend: Backend) -> tuple[Verdict, str]:
         options = decoded((await self._client.get(backend, API + "options", ANSWER_S)).body)
@@ -122,7 +124,7 @@ class Examiner:
         # SD.Next lists only what differs from its default, and each default is the wrong value (observed).
         wrong = {name: value for name, value in MANAGED_OPTIONS.items() if found.get(name) != value}
         if not wrong:
-            return Verdict.OK, "The four options the gateway relies on are right."
+            return Verdict.OK, "The options the gateway relies on are right."
         wanted = ", ".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in wrong.items())
         if backend.is_managed:
             return Verdict.NOTE, f"The gateway will set {wanted} as soon as it serves."

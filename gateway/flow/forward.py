@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from gateway.domain.backends import Backend, BackendState
 from gateway.domain.catalogue import BackendInventory
 from gateway.domain.errors import AttemptFailed, BackendTimedOut, BackendUnreachable, StoreUnavailable
+from gateway.domain.masking import masked
 from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
 from gateway.domain.replies import AttemptFailed as FailedAttempt
@@ -33,6 +34,7 @@ LEAST_RUN_LIMIT_S = 120.0
 ASSUMED_SWAP_S = 30.0
 ASSUMED_S_PER_MEGAPIXEL_STEP = 0.5
 ASSUMED_S_PER_UPSCALED_MEGAPIXEL = 2.0
+_SHOWN_CHARACTERS = 40
 
 
 class Abandoned(AttemptFailed):
@@ -200,7 +202,8 @@ def answer_bytes(shaped: Shaped) -> int:
 
 def _plain_body(reply: RawReply) -> bytes:
     if reply.content_encoding not in ("", "identity"):
-        raise AttemptFailed(f"its answer was compressed ({reply.content_encoding}) though that was not asked for")
+        encoding = masked(reply.content_encoding, _SHOWN_CHARACTERS)
+        raise AttemptFailed(f"its answer was compressed ({encoding}) though that was not asked for")
     return reply.body
 
 

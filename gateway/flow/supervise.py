@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.masking import masked
 
 FAILURES_THAT_END = 5
 WITHIN_S = 60.0
@@ -87,7 +88,7 @@ class Supervisor:
                     state.away_told_at = clock()
                     self._on_failure(state.name, away)
             except Exception as error:  # noqa: BLE001 - whatever a loop dies of, the others go on and it starts again
-                state.last_error = f"{type(error).__name__}: {error}"
+                state.last_error = masked(f"{type(error).__name__}: {error}")  # anybody may ask for /readyz
                 self._on_failure(state.name, error)
                 state.failures.append(clock())
                 pause_s = FIRST_PAUSE_S * 2 ** len(state.failures)

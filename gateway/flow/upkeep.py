@@ -1,6 +1,6 @@
 """The gateway's own work on a backend: options that must have one value, rescans. Always under that backend's slot.
 
-SD.Next lists only options that differ from their default (observed), and for all four of these the default is wrong: an
+SD.Next lists only options that differ from their default (observed), and for all of these the default is wrong: an
 option that is absent is wrong.
 """
 
@@ -23,12 +23,13 @@ from gateway.flow.snapshot import Rescan
 from gateway.ports import BackendClient, JobStore, Leaving, PoolStore
 
 # Pictures as PNG with their metadata; no 60 generations a minute for the whole gateway; no LoRA residue in the shared
-# checkpoint; no download because of a name.
+# checkpoint; no download because of a name; no line of the server's own files in a prompt.
 MANAGED_OPTIONS: dict[str, Any] = {
     "samples_format": "png",
     "server_rate_limit": 0,
     "lora_fuse_native": False,
     "sd_checkpoint_autodownload": False,
+    "wildcards_enabled": False,
 }
 # What each looks for anew: checkpoints, LoRAs, VAEs. A server that lacks one answers 404, and that is all.
 RESCANS = ("refresh-checkpoints", "refresh-loras", "refresh-vae")

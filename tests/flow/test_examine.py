@@ -21,6 +21,7 @@ RIGHT = {
     "server_rate_limit": 0,
     "lora_fuse_native": False,
     "sd_checkpoint_autodownload": False,
+    "wildcards_enabled": False,
 }
 CHECKS = ["reach", "models", "clock", "version", "options", "exposure", "picture", "upscale"]
 

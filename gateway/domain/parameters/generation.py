@@ -14,6 +14,7 @@ from gateway.domain.parameters.context import Draft
 from gateway.domain.parameters.generation_rows import PROMPTS
 from gateway.domain.samplers import DEFAULT, SAME, can_do, resolve_sampler, resolve_schedule
 from gateway.domain.tags import resolve_tags
+from gateway.domain.wildcards import WILDCARD, without_wildcards
 
 DEFAULTS: Mapping[str, Any] = {
     "steps": 20,
@@ -119,15 +120,15 @@ def _unnamed_model(draft: Draft) -> Model:
 
 
 def resolve_prompts(draft: Draft) -> None:
-    """LoRA tags in every prompt field in the pool's spelling, other tags removed and told."""
+    """LoRA tags in every prompt field in the pool's spelling, other tags and wildcards removed and told."""
     for field in PROMPTS:
         text = draft.fields.get(field)
-        if text and "<" in text:
+        if text:
             draft.fields[field] = resolved_text(draft, field, text)
 
 
 def resolved_text(draft: Draft, field: str, text: str) -> str:
-    """One prompt text with its tags resolved; its LoRAs are noted in the draft."""
+    """One prompt text with its tags resolved and no wildcard; its LoRAs are noted in the draft."""
     context = draft.context
 
     def tell(tag: str) -> None:
@@ -135,7 +136,10 @@ def resolved_text(draft: Draft, field: str, text: str) -> str:
 
     clean, loras = resolve_tags(text, field, context.catalogue, context.grants, tell)
     draft.loras.update({lora.name: lora for lora in loras})
-    return clean
+    plain = without_wildcards(clean)
+    if plain != clean:
+        draft.tell_loss(field, WILDCARD, "no wildcards here")
+    return plain
 
 
 def resolve_settings(draft: Draft) -> None:

@@ -46,5 +46,7 @@ def _brackets_of(json: bytes) -> bytes:
         json = json.replace(b"\\\\", b"").replace(b'\\"', b"")
     kept = json.translate(None, _ALL_BUT_QUOTES_AND_BRACKETS).replace(b'""', b"")
     if len(kept) > _MOST_BRACKETS:
-        raise InvalidRequest(f"The body holds more than {_MOST_BRACKETS} brackets. Leave out what this call does not know.")
+        raise InvalidRequest(
+            f"The body holds more than {_MOST_BRACKETS} brackets. Leave out what this call does not know."
+        )
     return b"".join(kept.split(b'"')[::2]).translate(_SQUARE)

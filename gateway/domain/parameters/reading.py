@@ -46,6 +46,14 @@ def read_body(body: bytes, max_bytes: int) -> dict[str, msgspec.Raw]:
     refuse_crowds(body)
     if body.startswith(_BOM):
         body = body[len(_BOM) :]
+    fields = _fields_of(body)
+    if nests_deeper(body, _DEEPEST):
+        inner = (name for name, raw in fields.items() if nests_deeper(bytes(raw), _DEEPEST - 1))
+        raise _too_deep(next(inner, ""))
+    return {name: raw for name, raw in fields.items() if not _is_null(raw)}
+
+
+def _fields_of(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         if not body.isascii():
             _check_utf8(body)
@@ -58,10 +66,7 @@ def read_body(body: bytes, max_bytes: int) -> dict[str, msgspec.Raw]:
         raise InvalidRequest("The body is not valid JSON in UTF-8.") from None
     if len(fields) > _MOST_FIELDS:
         raise InvalidRequest(f"The body has {len(fields)} fields; at most {_MOST_FIELDS} are read.")
-    if nests_deeper(body, _DEEPEST):
-        inner = (name for name, raw in fields.items() if nests_deeper(bytes(raw), _DEEPEST - 1))
-        raise _too_deep(next(inner, ""))
-    return {name: raw for name, raw in fields.items() if not _is_null(raw)}
+    return fields
 
 
 def _check_utf8(body: bytes) -> None:

@@ -18,6 +18,7 @@ from gateway.domain.parameters.pictures import picture
 _NOWHERE = re.compile(r"^\s*(?:[a-zA-Z][a-zA-Z0-9+.-]{1,15}://|upload:|/|\\\\|~|\.\.?[/\\]|[a-zA-Z]:[\\/])")
 _LONGEST_TEXT = 4_000
 _MOST_ARGUMENTS = 2_000
+_MOST_ANGLES = 2_000
 _LARGEST_NUMBER = 2**63 - 1
 
 
@@ -75,7 +76,8 @@ def _checked(draft: Draft, value: Any, field: str) -> Any:  # noqa: ANN401
 
 class _Arguments:
     def __init__(self, draft: Draft, field: str) -> None:
-        self._draft, self._field, self._left = draft, field, _MOST_ARGUMENTS
+        self._draft, self._field = draft, field
+        self._left, self._angles_left = _MOST_ARGUMENTS, _MOST_ANGLES
 
     def checked(self, value: Any) -> Any:  # noqa: ANN401
         self._left -= 1
@@ -96,4 +98,9 @@ class _Arguments:
             return picture(self._draft, msgspec.Raw(msgspec.json.encode(value)), self._field)[0]
         if _NOWHERE.match(value):
             raise InvalidRequest(f"{self._field} may not hold a URL or a path.", self._field)
-        return resolved_text(self._draft, self._field.partition(".")[0], value) if "<" in value else value
+        self._angles_left -= value.count(
+            "<"
+        )  # each may begin a tag, and the time for tags is for all arguments together
+        if self._angles_left < 0:
+            raise InvalidRequest(f'{self._field} has more than {_MOST_ANGLES} of "<"; write fewer tags.', self._field)
+        return resolved_text(self._draft, self._field.partition(".")[0], value)

@@ -190,9 +190,12 @@ def _with_embeddings(draft: Draft, able: frozenset[str]) -> frozenset[str]:
     An embedding is named by a mere word, which may also be just a word: it never makes a job impossible.
     """
     catalogue = draft.context.catalogue
-    if not catalogue.listed(EMBEDDINGS):
+    known = catalogue.names.get(EMBEDDINGS, {}).keys()
+    if not known:
         return able
-    for word in {word for field in PROMPTS for word in _WORD.findall(draft.fields.get(field, "").lower())}:
+    # Only names are looked up: six prompts may hold 100,000 words.
+    words = {word for field in PROMPTS for word in _WORD.findall(draft.fields.get(field, "").lower())}
+    for word in sorted(known & words):
         able = (able & catalogue.backends_with(EMBEDDINGS, word)) or able
     return able
 

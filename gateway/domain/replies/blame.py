@@ -11,12 +11,12 @@ import msgspec
 
 from gateway.domain.errors import BodyTooLarge, GatewayError, InvalidRequest, SamplerNotFound
 from gateway.domain.jobs import Operation
+from gateway.domain.masking import masked
 from gateway.domain.replies.verdicts import AttemptFailed, CallersFault, Flaw, SetAside, Verdict
 
-_SAID_CHARACTERS, _READ_CHARACTERS = 300, 2_000
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
-_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
-_PATH = re.compile(r"""(?:(?<=[\s'"(=\[:])|^)(?:[a-zA-Z]:\\|~?/)[^\s'",)\]]+""")
+_SHORT_CHARACTERS = 100
+_MOST_BYTES, _MOST_VALUES = 64_000_000, 200_000  # a validation list repeats the whole request, pictures too
+_MOST_PARTS = 10
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -32,13 +32,17 @@ class ErrorAnswer:
 
 def read_error(status: int, body: bytes) -> ErrorAnswer:
     """The error in any of SD.Next's shapes (observed): `{error, code, detail, body, errors}`, `{detail: [...]}`,
-    `{detail: "..."}`, `{error}`, a bare JSON string, or no JSON at all. The text has no path, URL or address."""
+    `{detail: "..."}`, `{error}`, a bare JSON string, or no JSON at all. The text has no secret, path, URL or address.
+
+    An answer of more than 64 MB or 200,000 values is not read."""
+    if len(body) > _MOST_BYTES or body.count(b",") > _MOST_VALUES:
+        return ErrorAnswer(status)
     try:
         value = msgspec.json.decode(body)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return ErrorAnswer(status)
     if isinstance(value, str):
-        return ErrorAnswer(status, text=without_places(value))
+        return ErrorAnswer(status, text=masked(value))
     if not isinstance(value, dict):
         return ErrorAnswer(status)
     detail = value.get("detail")
@@ -46,14 +50,7 @@ def read_error(status: int, body: bytes) -> ErrorAnswer:
         return _validation(status, detail)
     kind = value.get("error")
     text = next((t for t in (detail, value.get("errors"), kind) if isinstance(t, str) and t), "")
-    return ErrorAnswer(status, kind if isinstance(kind, str) else "", without_places(text))
-
-
-def without_places(text: str) -> str:
-    """The text without URLs, addresses and paths, on one line, shortened."""
-    text = text[:_READ_CHARACTERS]  # the patterns take quadratic time over "a.a.a.a..."
-    clean = _PATH.sub("[path]", _ADDRESS.sub("[address]", _URL.sub("[url]", text)))
-    return " ".join(clean.split())[:_SAID_CHARACTERS]
+    return ErrorAnswer(status, masked(kind, _SHORT_CHARACTERS) if isinstance(kind, str) else "", masked(text))
 
 
 def _validation(status: int, detail: list[Any]) -> ErrorAnswer:
@@ -61,8 +58,9 @@ def _validation(status: int, detail: list[Any]) -> ErrorAnswer:
         if not isinstance(item, dict):
             continue
         place, message = item.get("loc"), item.get("msg")
-        parts = [str(p) for p in place if p != "body"] if isinstance(place, list) else []
-        return ErrorAnswer(status, "validation", without_places(str(message or "")), ".".join(parts))
+        parts = [p for p in place if p != "body" and isinstance(p, str | int)] if isinstance(place, list) else []
+        field = masked(".".join(map(str, parts[:_MOST_PARTS])), _SHORT_CHARACTERS)
+        return ErrorAnswer(status, "validation", masked(message) if isinstance(message, str) else "", field)
     return ErrorAnswer(status, "validation")
 
 

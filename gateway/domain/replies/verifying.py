@@ -12,6 +12,7 @@ from gateway.domain.catalogue.inventory import BackendInventory
 from gateway.domain.catalogue.names import without_hash
 from gateway.domain.images import header_of, image_bytes
 from gateway.domain.jobs import Operation
+from gateway.domain.masking import masked
 from gateway.domain.parameters.context import Shaped, adjustment
 from gateway.domain.replies.blame import judge_error
 from gateway.domain.replies.infotext import last_line_of, names_agree, sampler_really_used
@@ -22,6 +23,9 @@ _SIDE_TOLERANCE = 8  # pixels: backends round sides of enlarged pictures to thei
 _SMALL_BASE64 = 20_000  # a black frame of any size that is generated packs into less
 _MOST_UNPACKED = 64_000_000
 _BLACK_JPEG_BYTES_PER_PIXEL = 0.02
+_MOST_HTML = 20_000
+_MOST_COMMAS = 4_000_000  # reading costs time for each value: 0.2 s for these, of which prompts hold most
+_MOST_FURTHER_IMAGES = 16  # grids, masks, annotations
 
 
 class _Generated(msgspec.Struct):
@@ -58,7 +62,9 @@ def verify(
     if status != _OK:
         verdict = judge_error(shaped.operation, status, body)
         return _nothing() if interrupted_by_us and isinstance(verdict, AttemptFailed) else verdict
-    if shaped.operation is Operation.UPSCALE:
+    if body.count(b",") > _MOST_COMMAS:
+        verdict = _failed(Flaw.UNREADABLE, "the answer holds more values than any picture needs")
+    elif shaped.operation is Operation.UPSCALE:
         verdict = _verify_upscale(shaped, body)
     elif shaped.operation is Operation.CAPTION:
         verdict = _verify_caption(body)
@@ -104,8 +110,10 @@ def _verify_generation(shaped: Shaped, backend: BackendInventory, body: bytes, *
 def _verify_pictures(
     shaped: Shaped, backend: BackendInventory, images: tuple[msgspec.Raw, ...], info: Mapping[str, Any]
 ) -> Verdict:
+    if len(images) > shaped.images_asked + _MOST_FURTHER_IMAGES:
+        return _failed(Flaw.UNREADABLE, f"{len(images)} images came back, {shaped.images_asked} were asked for")
     texts = _list(info, "infotexts")
-    pairs = last_line_of(str(texts[0])) if texts else {}
+    pairs = last_line_of(texts[0]) if texts and isinstance(texts[0], str) else {}
     said = pairs.get("Model", "")
     file = backend.model(shaped.model.plain_name, shaped.model.sha256) if shaped.model is not None else None
     if said and file is not None and not names_agree(said, file.base_name):
@@ -135,7 +143,7 @@ def _verify_upscale(shaped: Shaped, body: bytes) -> Verdict:
     size = header.width, header.height
     if not _is_near(size, shaped.expected):
         return _failed(Flaw.WRONG_SIZE, f"the image has {size[0]}x{size[1]} pixels, not those asked for")
-    return Delivered((answer.image,), {}, html_info=answer.html_info or "", size=size)
+    return Delivered((answer.image,), {}, html_info=masked(answer.html_info or "", _MOST_HTML), size=size)
 
 
 def _verify_caption(body: bytes) -> Verdict:

@@ -56,6 +56,13 @@ def test_a_seed_outside_32_bits_is_refused(seed):
     assert caught.value.field == "seed"
 
 
+def test_a_wildcard_in_a_prompt_reads_no_file_of_a_server_and_is_told():
+    made = shaped({"prompt": "a __colours__ dress", "refiner_prompt": "__a__ <lora:inky:1>"})
+    assert made.fields["prompt"] == "a _colours_ dress"
+    assert made.fields["refiner_prompt"] == "_a_ <lora:inky:1>"
+    assert "__...__ (no wildcards here)" in made.adjustments
+
+
 # --- samplers -----------------------------------------------------------------------------------------
 
 
