@@ -31,12 +31,12 @@ setup-dev: $(VENV)/.dev  ## the same with what check and test need
 run: setup  ## a working gateway with two simulated GPUs: PORT=8080 WORKERS=1
 	@exec $(BIN)/gateway demo --port $(PORT) --workers $(WORKERS)
 
-check: setup-dev  ## style, types, architecture and house rules
+check: setup-dev  ## style, types, architecture, house rules and regular expressions of linear time
 	$(BIN)/ruff check gateway tests bench
 	$(BIN)/ruff format --check gateway tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/test_house_rules.py
+	$(BIN)/python -m pytest -q tests/test_house_rules.py tests/test_patterns.py
 
 test: setup-dev  ## every test, against a real Valkey process
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)

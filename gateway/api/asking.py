@@ -19,6 +19,7 @@ from gateway.domain.keys import Caller
 from gateway.flow.serve import Gateway
 
 SMALL_BODY_BYTES = 1_000_000
+MOST_FIELDS = 2_000  # SD.Next has 634 options; each costs time, and clients post back all that they were shown
 _EMPTY_BODIES = (b"", b'""', b"null")
 
 
@@ -63,6 +64,8 @@ async def object_of(request: Request, most_bytes: int = SMALL_BODY_BYTES) -> dic
         raise InvalidRequest("The body is no JSON. Send an object, or nothing.") from error
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")
+    if len(value) > MOST_FIELDS:
+        raise InvalidRequest(f"The body has {len(value)} fields; at most {MOST_FIELDS} are read.")
     return value
 
 

@@ -62,7 +62,8 @@ def _without_named_secrets(text: str) -> str:
         word = name[1].lower()
         if name.start() < at or not _is_of_a_secret(word):
             continue
-        value = (_LINE if word.endswith(_WHOLE_LINES) else _VALUE).match(text, name.end())
+        is_whole_line = word.endswith(_WHOLE_LINES)
+        value = _LINE.match(text, name.end()) if is_whole_line else _VALUE.match(text, name.end())
         if value is not None:
             parts += [text[at : name.end()], _SECRET]
             at = value.end()

@@ -6,7 +6,7 @@ Shapes of the lists: SD.Next and A1111, observed. No server path is kept, only t
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,10 +115,10 @@ class BackendInventory:
     _base_names: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        models: dict[str, tuple[ModelFile, ...]] = {}
+        models: defaultdict[str, list[ModelFile]] = defaultdict(list)
         for model in self.models:
-            models[model.name] = (*models.get(model.name, ()), model)
-        object.__setattr__(self, "_models_by_name", models)
+            models[model.name].append(model)
+        object.__setattr__(self, "_models_by_name", {name: tuple(files) for name, files in models.items()})
         object.__setattr__(self, "_own_spelling", _spellings(self))
         object.__setattr__(self, "_samplers_by_name", {folded(s.name): s for s in self.samplers})
         loras: dict[str, Lora] = {}

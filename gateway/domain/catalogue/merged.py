@@ -7,7 +7,7 @@ A checkpoint stays for 24 hours after a backend that is still in the pool lost i
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -170,22 +170,21 @@ def _merged_models(inventories: Iterable[BackendInventory], lost: Iterable[Depar
 def _variants(
     name: str, on: dict[str, ModelFile], twins: list[tuple[str, ModelFile]], gone: list[Departed]
 ) -> list[Model]:
-    known = {file.sha256 for file in on.values()}
-    known.update(file.sha256 for _, file in twins)
-    known.update(d.model.sha256 for d in gone)
-    known.discard("")
+    counts = Counter(file.sha256 for file in on.values())
+    known = {*counts, *(file.sha256 for _, file in twins), *(d.model.sha256 for d in gone)} - {""}
     if len(known) <= 1:
         return [_entry(name, name, on, gone)]
-    counts = {sha: sum(1 for f in on.values() if f.sha256 == sha) for sha in known}
     main = min(known, key=lambda sha: (-counts[sha], sha))
-    pairs = [*on.items(), *twins]
-    entries = []
-    for sha in sorted(known):
-        owned = {b: f for b, f in pairs if f.sha256 == sha or (sha == main and not f.sha256)}
-        left = [d for d in gone if d.model.sha256 == sha or (sha == main and not d.model.sha256)]
-        label = name if sha == main else f"{name} [{sha[:_SHORT_HASH]}]"
-        entries.append(_entry(label, name, owned, left))
-    return entries
+    owned: defaultdict[str, dict[str, ModelFile]] = defaultdict(dict)
+    for backend, file in (*on.items(), *twins):
+        owned[file.sha256 or main][backend] = file
+    left: defaultdict[str, list[Departed]] = defaultdict(list)
+    for departed in gone:
+        left[departed.model.sha256 or main].append(departed)
+    return [
+        _entry(name if sha == main else f"{name} [{sha[:_SHORT_HASH]}]", name, owned[sha], left[sha])
+        for sha in sorted(known)
+    ]
 
 
 def _entry(name: str, plain_name: str, on: dict[str, ModelFile], gone: list[Departed]) -> Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -84,18 +85,18 @@ class NameIndex(Generic[T]):
 
 
 def _level(pairs: Iterable[tuple[str, T]]) -> _Level[T]:
-    exact: dict[str, tuple[T, ...]] = {}
-    loose: dict[str, tuple[T, ...]] = {}
+    exact: defaultdict[str, list[T]] = defaultdict(list)
+    loose: defaultdict[str, list[T]] = defaultdict(list)
     for name, thing in pairs:
         if name:
-            _put(exact, name, thing)
-            _put(loose, folded(name), thing)
-    return _Level(exact, loose)
+            exact[name].append(thing)
+            loose[folded(name)].append(thing)
+    return _Level(_each_once(exact), _each_once(loose))
 
 
-def _put(table: dict[str, tuple[T, ...]], name: str, thing: T) -> None:
-    present = table.get(name)
-    if present is None:
-        table[name] = (thing,)
-    elif all(other is not thing for other in present):
-        table[name] = (*present, thing)
+def _each_once(table: Mapping[str, list[T]]) -> dict[str, tuple[T, ...]]:
+    """Each thing once under a name, in order, without comparing: a list may have one name a hundred thousand times."""
+    return {
+        name: tuple(things) if len(things) == 1 else tuple({id(thing): thing for thing in things}.values())
+        for name, things in table.items()
+    }

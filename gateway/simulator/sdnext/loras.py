@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from gateway.simulator.sdnext.checkpoints import Weights
 
-_TAG = re.compile(r"<lora:([^:>]+)(?::([^:>]*))?[^>]*>")
+_TAG = re.compile(r"<lora:([^:<>]++)(?::([^:<>]*+))?[^<>]*+>")  # linear: a server must not stall on a prompt
 
 Strengths: TypeAlias = tuple[tuple[str, float], ...]
 
