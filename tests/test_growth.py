@@ -218,8 +218,8 @@ CASES = [
         {
             "many": lambda n: ["a"] * n,
             "tags": lambda n: ["<a:b>"] * n,
-            "long": lambda n: [" " * 3_900] * n,
-            "place": lambda n: ["a" * 3_900 + "://"] * n,
+            "long": lambda n: [" " * 390] * n,
+            "place": lambda n: ["a" * 390 + "://"] * n,
         },
     ),
     # --- names, in bodies and in lists --------------------------------------------------------------

@@ -30,6 +30,12 @@ async def test_anything_but_an_object_is_refused(raw):
         await object_of(request_with(raw))
 
 
+async def test_thousands_of_fields_are_refused_because_each_costs_time():
+    many = b"{" + b",".join(b'"o%d":1' % number for number in range(2_001)) + b"}"
+    with pytest.raises(InvalidRequest, match="2001 fields; at most 2000"):
+        await object_of(request_with(many))
+
+
 async def test_a_body_is_read_only_as_far_as_it_may_be_long():
     unread = request_with(b"12345", b"67890", b"never read")
     with pytest.raises(BodyTooLarge):

@@ -25,7 +25,7 @@ SECRETS = [
     "https://user:QzXwSecret@civitai.com/api?token=QzXwSecretSecret",
     "proxy user:QzXwSecret@10.0.0.1:3128 refused",
     "cannot open '/srv/QzXw models/QzXw Secret.ckpt'",
-    'cannot open "C:/Users/QzXw/a b QzXw.ckpt"',
+    'cannot open "C:/Models/QzXw/a b QzXw.ckpt"',
     "\\\\nas\\QzXwSecret\\x missing",
     "no route to [fe80::dead:beef]:7860 of usr:QzXw@host",
 ]

@@ -127,3 +127,14 @@ def test_the_web_pages_form_numbers_each_preview(preview, expected):
     answer = as_internal_progress(own, 4)
     assert (answer["live_preview"], answer["id_live_preview"]) == expected
     assert answer["active"]
+
+
+def test_a_number_that_no_float_holds_and_a_secret_in_a_jobs_name_hurt_nobody():
+    follower = Follower()
+    follower.saw(IDLE)
+    huge = running(1, job="load token=abcdefgh", sampling_steps=10**400) | {
+        "progress": 10**400,
+        "eta_relative": 10**400,
+    }
+    shown, _ = follower.saw(huge)
+    assert (shown.job, shown.steps, shown.eta_s) == ("load token=[secret]", 0, 0.0)

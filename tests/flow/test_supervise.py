@@ -34,6 +34,17 @@ async def test_a_failed_loop_starts_again_while_the_others_go_on():
     assert [(state.name, state.restarts) for state in supervisor.states] == [("fragile", 1), ("steady", 0)]
 
 
+async def test_what_a_loop_failed_of_is_kept_without_the_password_in_it():
+    async def fails():
+        raise OSError("cannot reach redis://user:abcdefgh@10.0.0.7:6379/0, password=abcdefgh")
+
+    supervisor = Supervisor(lambda _name, _error: None)
+    supervisor.add("hopeless", fails)
+    with pytest.raises(LoopsFailed):
+        await supervisor.run()
+    assert supervisor.states[0].last_error == "OSError: cannot reach [url] password=[secret]"
+
+
 async def test_a_loop_that_fails_five_times_in_a_minute_ends_them_all():
     async def always_fails():
         raise OSError("no store")

@@ -19,6 +19,7 @@ _NOWHERE = re.compile(r"^\s*(?:[a-zA-Z][a-zA-Z0-9+.-]{1,15}://|upload:|/|\\\\|~|
 _LONGEST_TEXT = 4_000
 _MOST_ARGUMENTS = 2_000
 _MOST_ANGLES = 2_000
+_MOST_CHARACTERS = 200_000  # of all texts together: each is looked through for places and tags
 _LARGEST_NUMBER = 2**63 - 1
 
 
@@ -77,7 +78,7 @@ def _checked(draft: Draft, value: Any, field: str) -> Any:  # noqa: ANN401
 class _Arguments:
     def __init__(self, draft: Draft, field: str) -> None:
         self._draft, self._field = draft, field
-        self._left, self._angles_left = _MOST_ARGUMENTS, _MOST_ANGLES
+        self._left, self._angles_left, self._characters_left = _MOST_ARGUMENTS, _MOST_ANGLES, _MOST_CHARACTERS
 
     def checked(self, value: Any) -> Any:  # noqa: ANN401
         self._left -= 1
@@ -96,6 +97,9 @@ class _Arguments:
     def _text(self, value: str) -> Any:  # noqa: ANN401
         if value.startswith("data:") or len(value) > _LONGEST_TEXT:
             return picture(self._draft, msgspec.Raw(msgspec.json.encode(value)), self._field)[0]
+        self._characters_left -= len(value)
+        if self._characters_left < 0:
+            raise InvalidRequest(f"{self._field} holds more than {_MOST_CHARACTERS} characters of text.", self._field)
         if _NOWHERE.match(value):
             raise InvalidRequest(f"{self._field} may not hold a URL or a path.", self._field)
         self._angles_left -= value.count(

@@ -85,3 +85,17 @@ def test_an_alwayson_script_keeps_only_its_arguments():
     assert request.fields["alwayson_scripts"] == {"nudenet": {"args": [1]}}
     with pytest.raises(InvalidRequest, match="must be an object"):
         shaped({"alwayson_scripts": {"nudenet": [1]}}, CTX)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [(["<a:b>" * 400] * 6, 'more than 2000 of "<"'), ([" " * 3_900] * 60, "more than 200000 characters")],
+)
+def test_arguments_together_hold_no_more_text_and_tags_than_are_read_at_once(args, said):
+    with pytest.raises(InvalidRequest, match=said):
+        shaped({"script_name": "xyz grid", "script_args": args}, CTX)
+
+
+def test_a_wildcard_in_an_argument_reads_no_file_of_a_server():
+    request = shaped({"script_name": "xyz grid", "script_args": ["__colours__"]}, CTX)
+    assert request.fields["script_args"] == ["_colours_"]

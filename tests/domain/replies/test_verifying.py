@@ -238,3 +238,21 @@ def test_no_answer_whatever_raises(request, body, status, interrupted):
         {"images": [PICTURE], "image": body.decode("latin-1"), "info": body.decode("latin-1")}
     ).encode()
     assert verify(request, GPU, 200, wrapped, interrupted_by_us=interrupted) is not None
+
+
+# --- answers that would hold everybody up ----------------------------------------------------------
+
+
+def test_an_answer_of_millions_of_values_is_not_read():
+    info_of_numbers = json.dumps({"images": [picture()], "info": "[" + "1," * 4_000_001 + "1]"}).encode()
+    assert flaw_of(verify(ONE, GPU, 200, info_of_numbers)) is Flaw.UNREADABLE
+
+
+def test_hundreds_of_pictures_where_one_was_asked_for_are_not_looked_at():
+    verdict = verify(ONE, GPU, 200, answer([picture()] * 300, info(300)))
+    assert (verdict.flaw, verdict.said) == (Flaw.UNREADABLE, "300 images came back, 1 were asked for")
+
+
+def test_the_words_of_an_upscale_hold_no_path_and_no_secret():
+    body = json.loads(upscaled(128, 128)) | {"html_info": "<p>from /srv/models/x.pth, key=abcdefgh</p>"}
+    assert verify(UPSCALE, GPU, 200, json.dumps(body).encode()).html_info == "<p>from [path], key=[secret]"
