@@ -277,7 +277,8 @@ class GuardedProtocol(HttpToolsProtocol):
         # Of the head that is being read, what is known already; the one before it is another request's.
         given = dict(self.headers) if self._is_in_head else {}
         own = [(b"x-request-id", request_id_of(given)), *self.cors.headers(given.get(b"origin"))]
-        self.transport.write(_as_bytes(error, own))
+        is_head = self._is_in_head and self.parser.get_method() == b"HEAD"
+        self.transport.write(_as_bytes(error, own, has_body=not is_head))
         self.linger()
 
 
@@ -344,10 +345,10 @@ class _LastWords:
         self._protocol.linger()
 
 
-def _as_bytes(error: GatewayError, own: Headers) -> bytes:
-    """The whole answer, with these headers besides."""
+def _as_bytes(error: GatewayError, own: Headers, *, has_body: bool) -> bytes:
+    """The whole answer, with these headers besides. To HEAD without its body, which would be taken for more answers."""
     answer = answer_to(error)
     lines = [b"%s: %s\r\n" % header for header in (*answer.raw_headers, *own, (b"connection", b"close"))]
     status = HTTPStatus(answer.status_code)
     first = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    return b"".join([first, *lines, b"\r\n", bytes(answer.body)])
+    return b"".join([first, *lines, b"\r\n", bytes(answer.body) if has_body else b""])

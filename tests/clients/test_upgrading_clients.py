@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.support import FAST
-from tests.support.pools import KEY, SMALL, Pool
-from tests.support.processes import Gateways
+from tests.support.pools import KEY, SMALL, shared_pool
 from tests.support.proxies import WAYS, every_way, needed, port_of
 
 BODY = json.dumps({**SMALL, "sd_model_checkpoint": "red"})
@@ -25,17 +24,11 @@ WRONG = "sk-wrong-0123456789abcdefghij"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, valkey_process):
     """One gateway for all tests here: none of them changes it."""
-    valkey_process.client.flushall()
-    running = Gateways(tmp_path_factory.mktemp("upgrading"))
-    pool = Pool(running, valkey_process)
-    try:
+    with shared_pool(tmp_path_factory.mktemp("upgrading"), valkey_process) as pool:
         pool.add_sim("one", "red", **FAST)
         # The callers' own address lies in the trusted network, as it does in many a compose file.
         pool.start(trusted_proxies="127.0.0.1/32")
         yield pool
-    finally:
-        for one in running.started:
-            one.remove()
 
 
 @pytest.fixture(scope="module")

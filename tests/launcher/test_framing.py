@@ -157,6 +157,20 @@ async def test_what_is_no_request_of_this_server_is_a_400_and_nothing_is_run(sen
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("line", [b"", b"Host: h\r\nHost: h\r\n", b"Host: h\r\nx: " + b"y" * 2_000 + b"\r\n"])
+async def test_a_refused_head_request_is_answered_without_a_body(line):
+    protocol, wire = connected()
+    protocol.data_received(b"HEAD /quick HTTP/1.1\r\n" + line + b"\r\n")
+    await settled()
+    head, end, body = wire.written.partition(b"\r\n\r\n")
+    assert (head[:10], int(headers_of(wire)["content-length"]) > 0, end, body) == (
+        b"HTTP/1.1 4",
+        True,
+        b"\r\n\r\n",
+        b"",
+    )
+
+
 @pytest.mark.parametrize(
     "framing",
     [
