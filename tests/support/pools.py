@@ -163,11 +163,17 @@ class Pool:
 
         return asyncio.run(send())
 
-    def calls_counted(self) -> int:
-        """How many HTTP calls the gateway has counted, health checks apart; it must have been given a metrics port."""
+    def counted(self) -> tuple[int, int]:
+        """How many HTTP calls the gateway has counted and how many bytes of bodies it read for them, health checks
+        apart. It must have been given a metrics port.
+        """
         text = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30).read().decode()
-        lines = re.findall(r'^gateway_calls_total\{route="(\w+)",status="\w+"\} (\S+)$', text, re.MULTILINE)
-        return sum(int(float(count)) for route, count in lines if route != "health")
+        calls = re.findall(r'^gateway_calls_total\{route="(\w+)",.* (\S+)$', text, re.MULTILINE)
+        sizes = re.findall(r'^gateway_body_bytes_total\{direction="in",route="(\w+)"\} (\S+)$', text, re.MULTILINE)
+        calls_counted, bytes_counted = (
+            sum(int(float(count)) for route, count in found if route != "health") for found in (calls, sizes)
+        )
+        return calls_counted, bytes_counted
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ _HIDDEN_HEAD = b"POST /sdapi/v1/txt2img HTTP/1.1\r\nHost: h\r\nX-Request-Id: hid
 _BODIES = {
     "a request": b"\r\n\r\n" + _HIDDEN_HEAD + _AS + b"Content-Length: 0\r\n\r\n",
     "a request at once": _HIDDEN_HEAD + _AS + b"Content-Length: 0\r\n\r\n",
+    "many requests": (_HIDDEN_HEAD + _AS + b"Content-Length: 0\r\n\r\n") * 700,  # more than a proxy sends at once
     "json": b'{"prompt": "hidden-%s"}',
 }
 
@@ -42,6 +43,7 @@ class Form:
     pieces: tuple[bytes, ...]
     ids: tuple[str, ...]
     is_valid: bool = True
+    body_bytes: int = 0  # of all its bodies, without chunks' sizes: what is read if it is valid
     closes: bool = False
     starts: int = 0
     breaks_off: bool = False  # the caller leaves without waiting for an answer
@@ -97,7 +99,8 @@ def valid_forms() -> Iterator[Form]:
     grid = itertools.product(OFFERS, _BODIES, names, ("alone", "before a GET", "before its like", "closing"))
     for number, (offer, body, framing, place) in enumerate(grid):
         name = f"v{number}"
-        framed = _framings(_BODIES[body].replace(b"%s", name.encode()))[framing]
+        content = _BODIES[body].replace(b"%s", name.encode())
+        framed = _framings(content)[framing]
         first, second = f"{name}-1", f"{name}-2"
         sent, ids = _post(first, OFFERS[offer]) + framed, (first,)
         if place == "before a GET":
@@ -107,7 +110,8 @@ def valid_forms() -> Iterator[Form]:
         elif place == "closing":
             sent = _post(first, OFFERS[offer], b"Connection: close\r\n") + framed
         title = f"{offer}, {body} as {framing}, {place}, split {number % 4}"
-        yield Form(title, _split(sent, number), ids, closes=place == "closing")
+        body_bytes = len(content) * (2 if place == "before its like" else 1)
+        yield Form(title, _split(sent, number), ids, body_bytes=body_bytes, closes=place == "closing")
 
 
 _LINES = {
