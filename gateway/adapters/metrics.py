@@ -150,6 +150,8 @@ class Metrics:
                 f"The metrics cannot be served on {host} port {port}: {error}. Choose another GATEWAY_METRICS_PORT; "
                 "each further worker uses the next port."
             ) from error
+        # The standard library's prints a traceback whenever somebody leaves in the middle of a scrape.
+        server.handle_error = _ignore  # type: ignore[assignment]
         try:
             yield
         finally:
@@ -230,6 +232,10 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Bound[Histogram]:
         return Bound(Histogram(name, text, labels, registry=self.registry, buckets=buckets))
+
+
+def _ignore(_request: object, _client_address: object) -> None:
+    """What a scraper does to its connection is no event of ours."""
 
 
 class MeasuredLog:

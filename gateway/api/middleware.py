@@ -24,6 +24,8 @@ from gateway.ports import Log
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}")
 _KEY_IN_PATH = re.compile(r"/k/([^/]+)(/.*)?")
 _FORWARDED_FOR = b"x-forwarded-for"
+_LEFT = CallerLeft | ClientDisconnect
+_NO_DEFECT = GatewayError | _LEFT
 
 
 class Edge:
@@ -82,9 +84,10 @@ class Edge:
         state = scope["state"]
         where = {"request_id": state["request_id"], "method": scope["method"], "path": scope["path"]}
         error = only_error(raised)
-        if isinstance(error, CallerLeft | ClientDisconnect):
-            if error.__cause__ is not None and not isinstance(error.__cause__, GatewayError | asyncio.CancelledError):
-                self._log.failed("giving_up_failed", error.__cause__, **where)
+        if isinstance(error, _LEFT):
+            cause = only_error(error.__cause__) if error.__cause__ is not None else None
+            if cause is not None and not isinstance(cause, _NO_DEFECT | asyncio.CancelledError):
+                self._log.failed("giving_up_failed", cause, **where)
             return
         if isinstance(error, GatewayError):
             state["error"] = error
@@ -125,9 +128,11 @@ def request_id_of(given: Mapping[bytes, bytes]) -> bytes:
 
 
 def only_error(raised: BaseException) -> BaseException:
-    """The error itself when it comes in groups: the only one in them, or else the first that is no error of ours."""
+    """The error itself. Of those in groups the first that is a defect, else that the caller left, else the first."""
     found = list(each_error(raised))
-    return next((error for error in found if not isinstance(error, GatewayError | CallerLeft)), found[0])
+    defects = [error for error in found if not isinstance(error, _NO_DEFECT)]
+    left = [error for error in found if isinstance(error, _LEFT)]
+    return [*defects, *left, *found][0]
 
 
 def _as_meant(path: str) -> tuple[str, str | None]:

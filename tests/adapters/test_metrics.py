@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import struct
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from gateway.domain.jobs import Operation
 from gateway.ports import RawReply
 from gateway.ports.metrics import EndedCall, Sample
 from tests.support.ports import free_port
+from tests.support.processes import wait_until
 
 BACKEND = Backend("gpu-1", "http://127.0.0.1:1")
 LINE = {
@@ -227,6 +230,21 @@ def test_the_line_of_a_call_is_written_and_counted(capsys):
     events = re.findall(r'"event":"(\w+)"', capsys.readouterr().err)
     assert events == ["call", "careful", "broken"]
     assert shown(metrics)["gateway_jobs_total{txt2img,finished}"] == 1
+
+
+def test_a_scraper_who_breaks_its_connection_off_leaves_nothing_in_the_log(capfd):
+    port, before = free_port(), set(threading.enumerate())
+    with Metrics().served("127.0.0.1", port):
+        serving = set(threading.enumerate())
+        for sent in (b"", b"GET /met", b"\x16\x03\x01\x02\x00", b"GET /metrics HTTP/1.1\r\n\r\n" * 50):
+            with socket.create_connection(("127.0.0.1", port)) as wire:
+                wire.sendall(sent)
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert answer.status == 200
+        wait_until(lambda: set(threading.enumerate()) <= serving, "every connection has ended")
+    assert set(threading.enumerate()) <= before
+    assert capfd.readouterr().err == ""
 
 
 def test_metrics_are_served_on_their_port_while_the_block_lasts():

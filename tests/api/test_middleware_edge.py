@@ -185,12 +185,26 @@ async def sent_by(app, path="/a"):
 
 
 @pytest.mark.parametrize(
-    "error", [CallerLeft(), ClientDisconnect(), ExceptionGroup("both", [CallerLeft(), errors.NoCapacity("No.", 1.0)])]
+    "error",
+    [
+        CallerLeft(),
+        ClientDisconnect(),
+        ExceptionGroup("both", [CallerLeft(), errors.NoCapacity("No.", 1.0)]),
+        ExceptionGroup("both", [errors.NoCapacity("No.", 1.0), ClientDisconnect()]),
+    ],
 )
 async def test_to_a_caller_who_left_nothing_is_sent_and_of_him_nothing_is_logged(error):
     log = Lines()
     assert await sent_by(application({"/a": failing(error)}, log)) == []
     assert (log.failures, log.calls, log.warnings) == ([], [], [])
+
+
+@pytest.mark.parametrize("kind", [errors.BackendBroke, ClientDisconnect, errors.StoreUnavailable])
+async def test_what_failed_because_the_caller_left_is_no_defect_however_deep_it_is(kind):
+    log, left = Lines(), CallerLeft()
+    left.__cause__ = ExceptionGroup("tasks", [ExceptionGroup("deeper", [kind("No.")]), CallerLeft()])
+    assert await sent_by(application({"/a": failing(left)}, log)) == []
+    assert log.failures == []
 
 
 async def test_a_defect_while_a_call_was_given_up_is_logged():

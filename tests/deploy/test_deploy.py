@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,24 @@ def test_the_rules_do_what_their_unit_tests_say():
 
 def test_the_balancers_configuration_is_valid():
     run(needed("haproxy"), "-c", "-f", "docker/haproxy.cfg")
+
+
+def test_no_caller_behind_the_balancer_of_the_compose_file_can_choose_its_address():
+    haproxy = (ROOT / "docker/haproxy.cfg").read_text()
+    compose = (ROOT / "docker/compose.yml").read_text()
+    frontend = haproxy.partition("frontend calls")[2].partition("\nbackend")[0]
+    assert "http-request del-header X-Forwarded-For" in frontend
+    assert "option forwardfor\n" in haproxy
+    assert not re.search(r"(add|set)-header +x-forwarded", haproxy, re.IGNORECASE)
+    (trusted,) = re.findall(r"GATEWAY_TRUSTED_PROXIES: (\S+)", compose)
+    balancer = compose.partition("\n  balancer:")[2].partition("\n\n")[0]
+    (address,) = re.findall(r"ipv4_address: (\S+?)\}", balancer)
+    assert trusted == f"{address}/32"
+    # Neither the bridge, from which callers of the host come, nor any other container ever has that address.
+    ((subnet, bridge, others),) = re.findall(r"subnet: (\S+), gateway: (\S+), ip_range: (\S+?)\}", compose)
+    assert ip_address(address) in ip_network(subnet)
+    assert ip_address(address) not in ip_network(others)
+    assert ip_address(address) != ip_address(bridge)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import threading
 
 import pytest
 
-from tests.support.pools import KEY, SMALL, Pool
-from tests.support.processes import Gateways, wait_until
+from tests.support.pools import KEY, SMALL, shared_pool
+from tests.support.processes import wait_until
 
 WRONG = "sk-wrong-0123456789abcdefghij"
 FAST = {"seconds_per_megapixel_step": "0.01", "swap_seconds": "0.05"}
@@ -23,16 +23,10 @@ AS_PASSWORD = base64.b64encode(f"user:{KEY}".encode()).decode()
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, valkey_process):
     """One gateway for all tests here: none of them changes it."""
-    valkey_process.client.flushall()
-    running = Gateways(tmp_path_factory.mktemp("edge"))
-    pool = Pool(running, valkey_process)
-    try:
+    with shared_pool(tmp_path_factory.mktemp("edge"), valkey_process) as pool:
         pool.add_sim("one", MANY_MODELS, **FAST)
         pool.start(trusted_proxies="127.0.0.1/32")
         yield pool
-    finally:
-        for one in running.started:
-            one.remove()
 
 
 def exchanged(pool, sent, more=b"", until=b""):

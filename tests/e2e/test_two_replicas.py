@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
-import shutil
 import signal
-import subprocess
 import threading
 import urllib.error
 import urllib.request
 from collections import Counter
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -24,8 +20,8 @@ from gateway.settings import Settings
 from gateway.wiring import open_management
 from tests.contracts.sql.postgres import postgres
 from tests.support.pools import AUTHOR, KEY, SMALL, Pool
-from tests.support.ports import free_port
 from tests.support.processes import wait_until
+from tests.support.proxies import haproxy
 
 __all__ = ["postgres"]
 
@@ -33,7 +29,6 @@ pytestmark = pytest.mark.xdist_group("postgres")
 FAST = {"seconds_per_megapixel_step": "0.01", "swap_seconds": "0.05"}
 _NUMBERS = itertools.count()
 CALLERS = 4
-ROOT = Path(__file__).parents[2]
 UNLIMITED = "sk-many-0123456789abcdefghij"
 
 
@@ -169,38 +164,8 @@ def test_a_rolling_restart_of_two_replicas_on_postgresql_loses_no_call_and_no_re
     )
 
 
-@contextlib.contextmanager
-def balanced(replicas, folder):
-    """The balancer of docker/compose.yml before these replicas; only its addresses are others."""
-    haproxy = shutil.which("haproxy")
-    if haproxy is None:
-        pytest.skip("haproxy is not installed")
-    port = free_port()
-    text = (ROOT / "docker/haproxy.cfg").read_text().replace("bind :8080", f"bind 127.0.0.1:{port}")
-    for number, replica in enumerate(replicas.all, start=1):
-        assert f"gateway-{number}:8080" in text
-        text = text.replace(f"gateway-{number}:8080", f"127.0.0.1:{replica.port}")
-    (folder / "haproxy.cfg").write_text(text)
-    process = subprocess.Popen([haproxy, "-db", "-f", str(folder / "haproxy.cfg")])  # noqa: S603
-    try:
-        replicas.balancer = port
-        wait_until(lambda: is_served(port), "the balancer sends calls on")
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def is_served(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
 def test_behind_the_balancer_of_the_compose_file_a_rolling_restart_loses_no_call(replicas, tmp_path):
-    with balanced(replicas, tmp_path):
+    with haproxy(tmp_path, *(replica.port for replica in replicas.all)) as replicas.balancer:
         statuses = replicas.under_load(lambda: [replicas.restart(0), replicas.restart(1)])
     assert statuses == [0, 0]
     assert replicas.answers.keys() == {(200, 1)}

@@ -3,134 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 
 import pytest
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from uvicorn import Config
-from uvicorn.server import ServerState
 
 from gateway.api.cors import Cors
-from gateway.api.errors import on_gateway_error
-from gateway.domain.errors import GatewayError, Unauthenticated
-from gateway.launcher.protocol import GuardedProtocol, Limits, protocol_for
+from gateway.launcher.protocol import Limits, protocol_for
 from gateway.settings import Settings
+from tests.launcher.wire import GET, LIMITS, body_of, connected, headers_of, post, settled, status_of
 
 pytestmark = pytest.mark.virtual_time
-
-LIMITS = Limits(head_bytes=1_000, head_s=10, body_bytes_per_s=1_000, body_patience_s=20, linger_s=5)
-GET = b"GET /quick HTTP/1.1\r\nHost: h\r\n\r\n"
-
-
-class Wire(asyncio.Transport):
-    """The other end of a connection: what was written to it, and whether it is closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written, self.has_eof, self.is_closed, self.is_paused = b"", False, False, False
-        self.waiting_bytes, self.is_aborted = 0, False
-
-    def get_extra_info(self, name, default=None):
-        return {"peername": ("192.0.2.1", 4711), "sockname": ("192.0.2.9", 80)}.get(name, default)
-
-    def write(self, data):
-        assert not self.is_closed
-        assert not self.has_eof
-        self.written += data
-
-    def get_write_buffer_size(self):
-        return self.waiting_bytes
-
-    def abort(self):
-        self.is_aborted = True
-
-    def can_write_eof(self):
-        return True
-
-    def write_eof(self):
-        self.has_eof = True
-
-    def close(self):
-        self.is_closed = True
-
-    def is_closing(self):
-        return self.is_closed
-
-    def pause_reading(self):
-        self.is_paused = True
-
-    def resume_reading(self):
-        self.is_paused = False
-
-
-async def read(request):
-    return PlainTextResponse(str(len(await request.body())))
-
-
-async def quick(request):
-    return PlainTextResponse("quick")
-
-
-async def refuse(request):
-    raise Unauthenticated("A key is needed.")
-
-
-async def busy_first(request):
-    await asyncio.sleep(300)
-    return PlainTextResponse(str(len(await request.body())))
-
-
-async def watch(request):
-    """As long as a generation: the caller's going is watched for."""
-    await request.body()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(300):
-            await request.receive()
-    return PlainTextResponse("watched")
-
-
-class Slow(GuardedProtocol):
-    limits = LIMITS
-
-
-def connected():
-    handlers = {"/read": read, "/quick": quick, "/refuse": refuse, "/busy": busy_first, "/watch": watch}
-    app = Starlette(
-        routes=[Route(path, handler, methods=["GET", "POST"]) for path, handler in handlers.items()],
-        exception_handlers={GatewayError: on_gateway_error},
-    )
-    config = Config(app, http=Slow, ws="none", lifespan="off", log_config=None, timeout_keep_alive=75)
-    config.load()
-    wire = Wire()
-    protocol = Slow(config, ServerState(), {}, _loop=asyncio.get_running_loop())
-    protocol.connection_made(wire)
-    return protocol, wire
-
-
-async def settled():
-    """Every task has gone as far as it can without more bytes; a moment passes."""
-    await asyncio.sleep(0.001)
-
-
-def status_of(wire):
-    return int(wire.written.split(b" ")[1])
-
-
-def headers_of(wire):
-    head = wire.written.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
-    return {name.lower(): value for name, _, value in (line.partition(": ") for line in head)}
-
-
-def body_of(wire):
-    return wire.written.rpartition(b"\r\n\r\n")[2]
-
-
-def post(path, body=b"", length=None, *extra):
-    length = len(body) if length is None else length
-    return b"\r\n".join([b"POST %s HTTP/1.1" % path, b"Host: h", b"Content-Length: %d" % length, *extra, b"", body])
 
 
 @pytest.mark.parametrize(
@@ -186,7 +68,7 @@ async def test_an_error_of_the_connection_never_bears_the_id_of_the_request_befo
 
 async def test_headers_up_to_the_limit_are_served_again_and_again_on_one_connection():
     protocol, wire = connected()
-    almost = b"GET /quick HTTP/1.1\r\nx: " + b"y" * 900 + b"\r\n\r\n"
+    almost = b"GET /quick HTTP/1.1\r\nHost: h\r\nx: " + b"y" * 900 + b"\r\n\r\n"
     for _ in range(5):
         for cut in range(0, len(almost), 300):
             protocol.data_received(almost[cut : cut + 300])
@@ -365,24 +247,6 @@ async def test_what_is_no_http_is_a_400_in_our_words_and_is_not_logged(nonsense,
     protocol.data_received(nonsense)
     await settled()
     assert (status_of(wire), json.loads(body_of(wire))["error"]) == (400, "NotHttp")
-    assert caplog.records == []
-
-
-async def test_nonsense_behind_a_call_that_is_under_way_ends_the_connection_without_words():
-    protocol, wire = connected()
-    protocol.data_received(post(b"/busy", b""))
-    protocol.data_received(b"\x00\x00\x00\r\n\r\n")
-    await settled()
-    assert (wire.written, wire.is_closed) == (b"", True)
-
-
-async def test_an_offer_to_speak_http_2_is_declined_by_answering_as_usual(caplog):
-    protocol, wire = connected()
-    offer = [b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"]
-    for _ in range(2):
-        protocol.data_received(post(b"/read", b"body", 4, *offer))
-        await settled()
-    assert wire.written.count(b"200 OK") == 2
     assert caplog.records == []
 
 

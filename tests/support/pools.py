@@ -5,9 +5,11 @@ received.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,7 @@ class Pool:
     valkey: RunningValkey
     sims: dict[str, Sim] = field(default_factory=dict)
     gateway: GatewayProcess | None = None
+    metrics_port: int = 0
 
     def add_sim(self, name: str, models: str, **flags: str) -> Sim:
         """Start a simulated backend; `flags` are those of `gateway sim-backend`."""
@@ -84,6 +87,7 @@ class Pool:
         for sim in self.sims.values():
             wait_until(sim.is_up, f"{sim.name} is up")
         declared = [{"name": sim.name, "url": sim.url} for sim in self.sims.values()]
+        self.metrics_port = int(settings.get("metrics_port", "0"))
         self.gateway = self.gateways.start(
             "serve",
             redis_url=self.valkey.url,
@@ -158,3 +162,27 @@ class Pool:
                 return await client.get(path)
 
         return asyncio.run(send())
+
+    def counted(self) -> tuple[int, int]:
+        """How many HTTP calls the gateway has counted and how many bytes of bodies it read for them, health checks
+        apart. It must have been given a metrics port.
+        """
+        text = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30).read().decode()
+        calls = re.findall(r'^gateway_calls_total\{route="(\w+)",.* (\S+)$', text, re.MULTILINE)
+        sizes = re.findall(r'^gateway_body_bytes_total\{direction="in",route="(\w+)"\} (\S+)$', text, re.MULTILINE)
+        calls_counted, bytes_counted = (
+            sum(int(float(count)) for route, count in found if route != "health") for found in (calls, sizes)
+        )
+        return calls_counted, bytes_counted
+
+
+@contextlib.contextmanager
+def shared_pool(home: Path, valkey: RunningValkey) -> Iterator[Pool]:
+    """A pool for all tests of a module, on that module's Valkey, which it empties first."""
+    valkey.client.flushall()
+    pool = Pool(Gateways(home), valkey)
+    try:
+        yield pool
+    finally:
+        for one in pool.gateways.started:
+            one.remove()
