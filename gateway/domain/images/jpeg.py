@@ -25,7 +25,7 @@ _BITS, _LAYERS = 8, (1, 3, 4)
 _SIZE_BYTES, _FRAME_BYTES, _LAYER_BYTES = 2, 6, 3
 _EXIF, _MPF = b"Exif\0\0", b"MPF\0"
 # Within a scan FF 00 is a pixel's FF, and FF D0 to FF D7 only mark the way. One pass in C.
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 
 
 class ScannedBytes(Bytes, Protocol):

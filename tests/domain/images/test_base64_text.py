@@ -68,6 +68,8 @@ def test_bits_behind_the_last_byte_are_set_to_nought():
         TEXT[:100] + "!!!!" + TEXT[100:],
         TEXT[:50_000] + "\x00" + TEXT,
         TEXT + "é",
+        "data:image/png;base64,QUJD%41",
+        "data:image/png;base64," + "%41" * 2_000,
         "data:image/png," + TEXT,
         "data:image/png;base64",
         "https://example.com/a.png",
@@ -106,3 +108,11 @@ def test_whatever_is_sent_on_strict_and_lenient_readers_agree_about_it(text):
 def test_a_text_stands_in_its_json_string():
     clean, encoded = as_json(b"QUJD")
     assert (bytes(clean), encoded.read(0, 9)) == (b'"QUJD"', b"ABC")
+
+
+def test_who_looks_for_what_is_near_does_not_pay_for_what_is_far():
+    """Four thousand scans of ten bytes in a JPEG of 24 MB took 2.5 s, as each began with a piece of 200 KB."""
+    _, encoded = canonical(raw(base64.b64encode(bytes(1_000_000)).decode()))
+    sizes = [len(piece) for _, piece in encoded.windows(0)]
+    assert sizes[0] < 4_000
+    assert max(sizes) == max(sizes[:8]) < 200_000

@@ -84,8 +84,9 @@ def test_of_an_answer_only_the_header_and_the_end_are_looked_at():
         structure_of(sof(), SOS, b"pixels", scan=False)
 
 
-def test_a_million_tiny_segments_are_not_walked_through():
-    file = File(SOI + sof() + SCAN + segment(0xFE) * 1_000_000)
+@pytest.mark.parametrize("tiny", [segment(0xFE), SOS, b"\xff"])
+def test_a_million_tiny_segments_are_not_walked_through(tiny):
+    file = File(SOI + sof() + SCAN + tiny * 1_000_000)
     with pytest.raises(Malformed, match="too many parts"):
         jpeg_structure(file)
     assert file.reads < 20_000
