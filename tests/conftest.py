@@ -19,6 +19,7 @@ def pytest_addoption(parser):
     parser.addoption("--bodies", type=int, default=400, help="how many hostile bodies are sent")
     parser.addoption("--bodies-seed", type=int, default=7, help="the dice they are made with")
     parser.addoption("--all-framings", action="store_true", help="raw HTTP in all its forms, not some of them")
+    parser.addoption("--pictures", type=int, default=300, help="how many broken and forged pictures are tried")
     parser.addoption("--away", type=float, default=0.0, help="seconds that the store is away; 0: a little over a lease")
     parser.addoption("--chaos-jobs", type=int, default=500, help="how many jobs go through the chaos")
     parser.addoption("--chaos-seed", type=int, default=7, help="the dice of the chaos")

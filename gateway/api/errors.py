@@ -95,8 +95,8 @@ def answer_to(error: errors.GatewayError) -> Response:
         headers["Retry-After"] = str(math.ceil(retry_after_s))
     if isinstance(error, errors.RouteNotFound):  # clients compare this body: it says "there is no such API here"
         return json_response(b'{"detail":"Not Found"}', status)
-    field = error.field if isinstance(error, errors.InvalidRequest) else ""
-    details = [{"loc": ["body", field], "msg": str(error)}] if field else None
+    faults = (error, *error.others) if isinstance(error, errors.InvalidRequest) and error.field else ()
+    details = [{"loc": ["body", fault.field], "msg": fault.sentence} for fault in faults] or None
     return json_response(error_body(type(error).__name__, status, str(error), details), status, headers)
 
 

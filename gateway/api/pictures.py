@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import binascii
-from base64 import b64decode
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -17,29 +15,21 @@ from gateway.api.credentials import presented
 from gateway.api.errors import json_response
 from gateway.api.keep_alive import kept_alive
 from gateway.api.sdapi import while_connected
+from gateway.domain import errors
 from gateway.domain.errors import InvalidRequest
+from gateway.domain.images import NotBase64, decoded
 from gateway.domain.jobs import Operation
-from gateway.domain.keys import Caller
+from gateway.domain.parameters.batches import single_bodies
 from gateway.domain.parameters.reading import refuse_crowds
 from gateway.domain.picture_text import parameters_in, text_of
+from gateway.domain.replies.batches import batch_answer
 from gateway.flow.serve import Call, Gateway, Served
+
+_NONE = b'""'
 
 
 class _OnePicture(msgspec.Struct):
-    image: str = ""
-
-
-class _Batch(msgspec.Struct):
-    imageList: list[msgspec.Raw] = []  # noqa: N815 - the name on the wire
-
-
-class _Entry(msgspec.Struct):
-    data: msgspec.Raw = msgspec.Raw(b'""')
-
-
-class _Upscaled(msgspec.Struct):
-    image: msgspec.Raw
-    html_info: str = ""
+    image: msgspec.Raw = msgspec.Raw(_NONE)
 
 
 class PictureRoutes:
@@ -59,47 +49,53 @@ class PictureRoutes:
         return as_json(await asyncio.get_running_loop().run_in_executor(self._reader, _told_of, body))
 
     async def upscale_all(self, request: Request) -> Response:
-        """Each picture of the list upscaled by a job of its own, one after the other; all of them, or an error."""
+        """Each picture of the list upscaled by a job of its own, one after the other.
+
+        All are checked before the first; those that fail at work are named beside the others.
+        """
         caller = await self._asking.caller(request)
         body = await body_of(request, caller.plan.caps.body_bytes)
-        return await kept_alive(request, caller.plan, self._upscaled(request, _singles(body, caller)))
-
-    async def _upscaled(self, request: Request, bodies: list[bytes]) -> Response:
-        served = await while_connected(request, self._serve_all(request, bodies))
-        done = [msgspec.json.decode(one.body, type=_Upscaled) for one in served]
-        told = tuple(dict.fromkeys(line for one in served for line in one.adjustments))
-        headers = {"X-Job-Id": ", ".join(one.job_id for one in served)}
-        headers |= {"X-Gateway-Adjusted": ", ".join(told)} if told else {}
-        html = next((one.html_info for one in done if one.html_info), "")
-        return json_response(
-            msgspec.json.encode({"html_info": html, "images": [one.image for one in done]}), headers=headers
+        return await kept_alive(
+            request, caller.plan, self._upscaled(request, single_bodies(body, self._gateway.context(caller, {})))
         )
 
-    async def _serve_all(self, request: Request, bodies: list[bytes]) -> list[Served]:
+    async def _upscaled(self, request: Request, bodies: list[bytes]) -> Response:
+        served, failed = await while_connected(request, self._serve_all(request, bodies))
+        answer, told = batch_answer([one.body for one in served], failed)
+        told = tuple(dict.fromkeys((*(line for one in served for line in one.adjustments), *told)))
+        headers = {"X-Job-Id": ", ".join(one.job_id for one in served)}
+        headers |= {"X-Gateway-Adjusted": ", ".join(told)} if told else {}
+        return json_response(answer, headers=headers)
+
+    async def _serve_all(
+        self, request: Request, bodies: list[bytes]
+    ) -> tuple[list[Served], dict[int, errors.GatewayError]]:
+        """What was made, and by its number why a picture was not. Raises the first failure where nothing was made."""
         credential, origin = presented(request)
         request_id = request.state.request_id
-        return [
-            await self._gateway.serve(Call(Operation.UPSCALE, body, credential, request_id, origin)) for body in bodies
-        ]
-
-
-def _singles(body: bytes, caller: Caller) -> list[bytes]:
-    """The bodies of the single upscales. Raises InvalidRequest."""
-    pictures = _decoded(body, _Batch).imageList
-    most = caller.plan.caps.images_per_call
-    if not 1 <= len(pictures) <= most:
-        raise InvalidRequest(f"imageList must hold 1 to {most} pictures for this key.", "imageList")
-    shared = _decoded(body, dict[str, msgspec.Raw])
-    shared.pop("imageList", None)
-    entries = [_decoded(bytes(picture), _Entry) for picture in pictures]
-    return [msgspec.json.encode({**shared, "image": entry.data}) for entry in entries]
+        served: list[Served] = []
+        failed: dict[int, errors.GatewayError] = {}
+        for number, body in enumerate(bodies):
+            try:
+                served.append(await self._gateway.serve(Call(Operation.UPSCALE, body, credential, request_id, origin)))
+            except errors.GatewayError as failure:
+                failed[number] = failure
+                if isinstance(failure, errors.CapacityError):  # the rest would be refused for the same reason
+                    failed |= dict.fromkeys(range(number, len(bodies)), failure)
+                    break
+        if not served:
+            raise next(iter(failed.values()))
+        return served, failed
 
 
 def _told_of(body: bytes) -> dict[str, Any]:
-    text = _decoded(body, _OnePicture).image
-    if not text:
+    picture = _decoded(body, _OnePicture).image
+    if bytes(memoryview(picture)[: len(_NONE)]) == _NONE:
         return {"info": "", "items": {}, "parameters": {}}
-    info, items = text_of(_picture(text))
+    try:
+        info, items = text_of(decoded(picture))
+    except NotBase64 as error:
+        raise InvalidRequest(f"image must be base64, bare or as a data URL: {error}.", "image") from None
     return {"info": info, "items": items, "parameters": parameters_in(info)}
 
 
@@ -109,14 +105,6 @@ def _decoded(body: bytes, kind: Any) -> Any:  # noqa: ANN401 - a struct or a map
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body cannot be read: {error}.") from error
-
-
-def _picture(text: str) -> bytes:
-    payload = text.partition(",")[2] if text.startswith("data:") else text
-    try:
-        return b64decode(payload, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequest("image must be base64, bare or as a data URL.", "image") from error
 
 
 def picture_routes(gateway: Gateway) -> list[tuple[str, str, str, Any]]:

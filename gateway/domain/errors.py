@@ -6,6 +6,8 @@ reads: it names the cause and the way out, and holds no path, address or credent
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class GatewayError(Exception):
     """Any refusal or failure the gateway can answer with; `str()` of it is a sentence for the caller.
@@ -40,11 +42,22 @@ class NotGranted(Forbidden):
 
 
 class InvalidRequest(CallerError):
-    """A body that cannot be used. `field` is the parameter at fault, "" for the body as a whole."""
+    """A body that cannot be used. `field` is the parameter at fault, "" for the body as a whole.
 
-    def __init__(self, sentence: str, field: str = "") -> None:
+    `others` are further faults of the same body, each with its field.
+    """
+
+    def __init__(self, sentence: str, field: str = "", others: Sequence[InvalidRequest] = ()) -> None:
         self.field = field
-        super().__init__(sentence)
+        self.others = tuple(others)
+        super().__init__(" ".join((sentence, *(str(other) for other in self.others))))
+        self.sentence = sentence
+
+
+def refuse_all(refusals: Sequence[InvalidRequest]) -> None:
+    """Raise one InvalidRequest that names every fault; nothing happens when there is none."""
+    if refusals:
+        raise InvalidRequest(refusals[0].sentence, refusals[0].field, refusals[1:])
 
 
 class UnknownModel(InvalidRequest):

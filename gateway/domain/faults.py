@@ -22,7 +22,7 @@ One owner, no clock: `now` is in seconds on any steady scale. Memory is bounded;
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -97,11 +97,23 @@ class _Suspicion:
 def fingerprint_of(shaped: Shaped) -> str:
     """Equal for requests that ask the same of a backend, whoever sends them; 32 hex digits."""
     digest = hashlib.sha256(msgspec.json.encode([shaped.operation, parameters_echo(shaped)]))
-    for name in ("init_images", "mask", "image"):
-        value = shaped.fields.get(name, ())
-        for raw in value if isinstance(value, list | tuple) else (value,):
-            digest.update(memoryview(raw))
+    for name in sorted(shaped.fields):
+        for picture in _pictures_in(shaped.fields[name]):
+            digest.update(name.encode())
+            digest.update(memoryview(picture))
     return digest.hexdigest()[:32]
+
+
+def _pictures_in(value: object) -> Iterator[msgspec.Raw]:
+    """All pictures in a field, those of control units, adapters, faces and scripts too; the echo has none of them."""
+    if isinstance(value, msgspec.Raw):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _pictures_in(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _pictures_in(part)
 
 
 class FaultBook:

@@ -1,4 +1,4 @@
-"""A small pool to shape requests against, and pictures made of nothing but a header."""
+"""A small pool to shape requests against, and pictures that nobody decodes."""
 
 import base64
 import json
@@ -74,20 +74,23 @@ def shaped(fields, ctx=CONTEXT, operation=Operation.TXT2IMG):
     return shape(operation, json.dumps(fields).encode(), ctx)
 
 
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(width, height, value=0):
     """A whole PNG of one grey value."""
-    rows = (b"\0" + bytes([value]) * width) * height
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return png_of(width, height, zlib.compress((b"\0" + bytes([value]) * width) * height))
 
 
 def png_head(width, height):
-    """The start of a PNG that says it has that size: all that is ever looked at."""
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 2, 0, 0, 0) + bytes(40)
+    """A PNG that says it has that size and is whole but for its pixels, which nobody decodes here."""
+    return png_of(width, height, bytes(40))
+
+
+def png_of(width, height, pixels):
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
 def b64(data):

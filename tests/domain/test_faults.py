@@ -16,8 +16,9 @@ from gateway.domain.faults import (
     fingerprint_of,
 )
 from gateway.domain.jobs import Operation
+from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.replies import Flaw
-from tests.domain.pool import PICTURE, b64, png_head, shaped
+from tests.domain.pool import PICTURE, b64, context, png_head, shaped
 
 POOL = ("g1", "g2", "g3", "g4", "g5", "g6")
 TXT, UP = Operation.TXT2IMG, Operation.UPSCALE
@@ -241,6 +242,16 @@ def test_equal_requests_have_one_fingerprint_and_another_picture_another():
     assert of(PICTURE) == of(PICTURE, save_images=True)
     assert of(PICTURE) != of(b64(png_head(512, 512) + b"x"))
     assert of(PICTURE) != of(PICTURE, steps=3)
+    assert of(PICTURE) == of("\n".join((PICTURE[:76], PICTURE[76:]))), "another form of the same base64 is no way out"
+
+
+def test_a_picture_in_a_nested_object_belongs_to_the_fingerprint_too():
+    allowed = context(operator=OperatorPolicy(allow_control_units=True))
+
+    def of(picture):
+        return fingerprint_of(shaped({"control_units": [{"process": "Canny Edge", "image": picture}]}, allowed))
+
+    assert of(PICTURE) == of(PICTURE) != of(b64(png_head(8, 8)))
 
 
 EVENTS = st.lists(

@@ -65,7 +65,8 @@ class Shaped:
 
     `fields`: the effective parameters in the pool's spelling, images as raw JSON. `model` is None for an upscale.
     `runnable_on`: the backends that have all it needs now, up or down; empty only while a checkpoint that was there
-    within a day is gone everywhere. `expected` is the pixel size of each picture, None when it is not known.
+    within a day is gone everywhere. `expected` is the pixel size of each picture, `worked` that of the first pass;
+    None when it is not known.
     `sampler` is "Default" or the resolved name. `adjustments` are ready for `X-Gateway-Adjusted`.
     """
 
@@ -75,6 +76,7 @@ class Shaped:
     runnable_on: frozenset[str]
     price: Price
     expected: tuple[int, int] | None
+    worked: tuple[int, int] | None = None
     sampler: str = ""
     requirements: Requirements = Requirements()
     adjustments: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.domain.catalogue.names import folded
 from gateway.domain.errors import InvalidRequest
+from gateway.domain.images import may_be_image
 from gateway.domain.models import shown
 from gateway.domain.parameters.context import Draft
 from gateway.domain.parameters.generation import resolved_text
@@ -95,7 +96,7 @@ class _Arguments:
         return value
 
     def _text(self, value: str) -> Any:  # noqa: ANN401
-        if value.startswith("data:") or len(value) > _LONGEST_TEXT:
+        if len(value) > _LONGEST_TEXT or may_be_image(value):
             return picture(self._draft, msgspec.Raw(msgspec.json.encode(value)), self._field)[0]
         self._characters_left -= len(value)
         if self._characters_left < 0:

@@ -126,6 +126,7 @@ def shape(operation: Operation, body: bytes, context: ShapingContext) -> Shaped:
         runnable_on=_runnable_on(draft),
         price=price,
         expected=expected,
+        worked=worked_size(draft) if operation.has_checkpoint else expected,
         sampler=draft.fields.get("sampler_name", ""),
         requirements=Requirements(frozenset(draft.things), loras),
         adjustments=_bounded(draft.told),

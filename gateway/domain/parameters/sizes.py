@@ -7,6 +7,8 @@ picture then has the init image's size, rounded up to 8), and does no hires at a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
@@ -78,12 +80,22 @@ def final_size(draft: Draft) -> tuple[int, int]:
     """The size of the picture that comes back."""
     size = worked_size(draft)
     fields = draft.fields
+    if is_masked_part(fields) and draft.init_size is not None:
+        return draft.init_size
     if not fields.get("enable_hr"):
         return size
     if fields.get("hr_resize_x") and fields.get("hr_resize_y"):
         return fields["hr_resize_x"], fields["hr_resize_y"]
     scale = fields.get("hr_scale", 1)
     return _down(size[0] * scale), _down(size[1] * scale)
+
+
+def is_masked_part(fields: Mapping[str, Any]) -> bool:
+    """Whether only the masked part of an init image is painted: in the asked size, then pasted back into the image.
+
+    SD.Next `processing_class.py`, `inpaint_full_res`.
+    """
+    return bool(fields.get("inpaint_full_res")) and "mask" in fields and fields.get("mask_apply_overlay") is not False
 
 
 def set_hires(draft: Draft) -> None:

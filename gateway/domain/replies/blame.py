@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -22,12 +22,16 @@ _NUMBERS = re.compile(r"\d+")
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """A backend's error: its type name (`error`), its sentence, and the field a validation list names."""
+    """A backend's error: its type name (`error`), its sentence, and the field a validation list names.
+
+    `pictures`: the fields in which pictures were sent.
+    """
 
     status: int
     kind: str = ""
     text: str = ""
     field: str = ""
+    pictures: tuple[str, ...] = ()
 
 
 def read_error(status: int, body: bytes) -> ErrorAnswer:
@@ -69,9 +73,11 @@ def _invalid(answer: ErrorAnswer) -> GatewayError:
     return InvalidRequest(f"The server refused the request: {field}{answer.text or 'no reason given'}.", answer.field)
 
 
-def _bad_image(_: ErrorAnswer) -> GatewayError:
+def _bad_image(answer: ErrorAnswer) -> GatewayError:
+    names = " or ".join(answer.pictures) or "An image in the request"
     return InvalidRequest(
-        "An image in the request could not be decoded. Send complete PNG, JPEG or WebP data.", "init_images"
+        f"{names} could not be decoded: its pixels are damaged. Save it anew as PNG, JPEG or WebP.",
+        next(iter(answer.pictures), ""),
     )
 
 
@@ -95,6 +101,10 @@ class _Rule:
 _CALLERS = (
     _Rule(frozenset({400, 500}), "invalid encoded image", _bad_image),
     _Rule(frozenset({400}), "init image is none", _bad_image),
+    # Pillow's own words, where a file's parts are whole and the pixels within them are not.
+    _Rule(frozenset({500}), "image file is truncated", _bad_image),
+    _Rule(frozenset({500}), "when reading image file", _bad_image),
+    _Rule(frozenset({500}), "cannot identify image file", _bad_image),
     _Rule(frozenset({404}), "sampler not found", _no_sampler),
     _Rule(frozenset({413}), "", _too_large),
     _Rule(frozenset({400, 422}), "", _invalid),
@@ -115,9 +125,12 @@ _NO_MEMORY = ("out of memory", "unable to allocate", "memoryerror", "outofmemory
 _ERROR_STATUS, _SERVER_ERROR_STATUS = 300, 500
 
 
-def judge_error(operation: Operation, status: int, body: bytes) -> Verdict:
-    """The verdict on an answer whose status is not 200. `operation` only names what was tried."""
-    answer = read_error(status, body)
+def judge_error(operation: Operation, status: int, body: bytes, pictures: tuple[str, ...] = ()) -> Verdict:
+    """The verdict on an answer whose status is not 200.
+
+    `operation` and `pictures`, the fields in which pictures were sent, only name what was tried.
+    """
+    answer = replace(read_error(status, body), pictures=pictures)
     low = answer.text.lower()
     for rule in _CALLERS:
         if status in rule.statuses and rule.text in low:

@@ -14,12 +14,15 @@ from gateway.domain.images import header_of, image_bytes
 from gateway.domain.jobs import Operation
 from gateway.domain.masking import masked
 from gateway.domain.parameters.context import Shaped, adjustment
+from gateway.domain.parameters.sizes import is_masked_part
 from gateway.domain.replies.blame import judge_error
 from gateway.domain.replies.infotext import last_line_of, names_agree, sampler_really_used
 from gateway.domain.replies.verdicts import AttemptFailed, Delivered, Flaw, Verdict
 
 _OK, _NOT_THERE = 200, 404
+_PICTURES = ("init_images", "mask", "image")
 _SIDE_TOLERANCE = 8  # pixels: backends round sides of enlarged pictures to their own grid
+_GRID_TOLERANCE = 32  # and of generated ones down to that of the checkpoint: 8 for most, up to 32
 _SMALL_BASE64 = 20_000  # a black frame of any size that is generated packs into less
 _MOST_UNPACKED = 64_000_000
 _BLACK_JPEG_BYTES_PER_PIXEL = 0.02
@@ -60,7 +63,7 @@ def verify(
     if status == _NOT_THERE and shaped.operation is Operation.CAPTION:  # an older server has no such route
         return AttemptFailed(Flaw.ERROR_STATUS, "it describes no pictures", signature="no captions")
     if status != _OK:
-        verdict = judge_error(shaped.operation, status, body)
+        verdict = judge_error(shaped.operation, status, body, tuple(n for n in _PICTURES if n in shaped.fields))
         return _nothing() if interrupted_by_us and isinstance(verdict, AttemptFailed) else verdict
     if body.count(b",") > _MOST_COMMAS:
         verdict = _failed(Flaw.UNREADABLE, "the answer holds more values than any picture needs")
@@ -121,15 +124,17 @@ def _verify_pictures(
     sizes = [(header.width, header.height) for image in images if (header := header_of(image)) is not None]
     if len(sizes) < len(images):
         return _failed(Flaw.UNREADABLE, "an image of the answer is no image")
-    if shaped.fields.get("enable_hr") and not _is_near(sizes[0], shaped.expected):
-        return _failed(Flaw.WRONG_SIZE, f"the image has {sizes[0][0]}x{sizes[0][1]} pixels, not those asked for")
+    right = [size for size in sizes if _has_right_size(shaped, size)]
+    if len(right) < min(len(images), shaped.images_asked):  # others beside them are masks and annotations
+        wrong = next(size for size in sizes if size not in right)
+        return _failed(Flaw.WRONG_SIZE, f"an image has {wrong[0]}x{wrong[1]} pixels, not those asked for")
     used = sampler_really_used(shaped.sampler, pairs.get("Scheduler", ""))
     told: tuple[str, ...] = ()
     if used != shaped.sampler:
         info = {**info, "sampler_name": used}
         told = (adjustment("sampler_name", f"the model cannot use {shaped.sampler}", used),)
     certain = bool(said) and file is not None and not backend.shares_base_name(file)
-    return Delivered(images, info, size=sizes[0], model_is_certain=certain, adjustments=told)
+    return Delivered(images, info, size=right[0], model_is_certain=certain, adjustments=told)
 
 
 def _verify_upscale(shaped: Shaped, body: bytes) -> Verdict:
@@ -141,7 +146,7 @@ def _verify_upscale(shaped: Shaped, body: bytes) -> Verdict:
     if header is None:
         return _failed(Flaw.EMPTY, "no image came back")
     size = header.width, header.height
-    if not _is_near(size, shaped.expected):
+    if not _is_near(size, shaped.expected, _SIDE_TOLERANCE):
         return _failed(Flaw.WRONG_SIZE, f"the image has {size[0]}x{size[1]} pixels, not those asked for")
     return Delivered((answer.image,), {}, html_info=masked(answer.html_info or "", _MOST_HTML), size=size)
 
@@ -176,17 +181,30 @@ def _list(info: Mapping[str, Any], key: str) -> Sequence[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _is_near(size: tuple[int, int], expected: tuple[int, int] | None) -> bool:
+def _has_right_size(shaped: Shaped, size: tuple[int, int]) -> bool:
+    """Whether a generated picture has the size asked for; scripts make grids and borders of any size."""
+    if "script_name" in shaped.fields:
+        return True
+    tolerance = _SIDE_TOLERANCE if shaped.fields.get("enable_hr") else _GRID_TOLERANCE
+    # Where only the masked part is painted, a server that does not paste it back answers with that part.
+    return _is_near(size, shaped.expected, tolerance) or (
+        is_masked_part(shaped.fields) and _is_near(size, shaped.worked, tolerance)
+    )
+
+
+def _is_near(size: tuple[int, int], expected: tuple[int, int] | None, tolerance: int) -> bool:
     if expected is None:
         return True
-    return all(abs(side - other) < _SIDE_TOLERANCE for side, other in zip(size, expected, strict=True))
+    return all(abs(side - other) < tolerance for side, other in zip(size, expected, strict=True))
 
 
 def _finished(images: list[msgspec.Raw], shaped: Shaped) -> tuple[msgspec.Raw, ...]:
     """The pictures without the black frame or grid SD.Next puts behind them when it is interrupted (observed)."""
     if images and _is_black(images[-1]):
         images = images[:-1]
-    return tuple(images[: shaped.images_asked])
+    headers = [(image, header_of(image)) for image in images]
+    whole = [image for image, header in headers if header and _has_right_size(shaped, (header.width, header.height))]
+    return tuple(whole[: shaped.images_asked])
 
 
 def _is_black(image: msgspec.Raw) -> bool:

@@ -274,7 +274,11 @@ class Generation:
         subject = Subject(s.prompt, s.model, s.seed + index, s.width, s.height, s.loras, s.damage, s.variation)
         if work.inputs is None:
             return self._painter.paint(subject)
-        return self._painter.repaint(subject, work.inputs.init, work.strength, work.inputs.mask)
+        fresh = self._painter.repaint(subject, work.inputs.init, work.strength, work.inputs.mask)
+        fields = work.facts.fields
+        if work.inputs.mask is not None and fields["inpaint_full_res"] and fields["mask_apply_overlay"] is not False:
+            return fresh.resize(work.inputs.init.size)  # only the masked part was painted: it is pasted back
+        return fresh
 
     # --- the reply ----------------------------------------------------------------------------------------------
 

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from gateway.domain.errors import InvalidRequest, NeverRunnable
+from gateway.domain.errors import BodyTooLarge, InvalidRequest, NeverRunnable
 from gateway.domain.parameters import OperatorPolicy
 from gateway.domain.rendering import render
-from tests.domain.pool import GPU, PICTURE, context, shaped
+from tests.domain.pool import GPU, PICTURE, b64, context, png_head, shaped
 
 CTX = context(operator=OperatorPolicy(scripts={"xyz grid": 9.0, "loopback": 1.0}, alwayson_scripts={"nudenet": 1.0}))
 
@@ -34,6 +34,13 @@ def test_empty_alwayson_scripts_are_dropped_whoever_allows_them():
 def test_an_allowed_script_that_no_backend_has_can_never_run():
     with pytest.raises(NeverRunnable, match='script "loopback"'):
         shaped({"script_name": "loopback"}, CTX)
+
+
+@pytest.mark.parametrize("start", ["", "!", "\n ", "\u00e9" * 100])
+def test_a_short_picture_is_one_too_also_with_what_a_lenient_reader_skips(start):
+    bomb = start + b64(png_head(30_000, 30_000))
+    with pytest.raises((InvalidRequest, BodyTooLarge)):
+        shaped({"script_name": "xyz grid", "script_args": [bomb]}, CTX)
 
 
 def test_arguments_are_searched_for_tags_and_pictures():

@@ -70,7 +70,7 @@ def test_an_infotext_without_a_model_leaves_it_uncertain():
 
 def test_a_base_name_that_two_checkpoints_share_leaves_the_model_uncertain():
     twins = backend(models=models("a/foo", "b/foo"))
-    request = shaped({"sd_model_checkpoint": "a/foo"}, ShapingContext(merge([twins])))
+    request = shaped({"sd_model_checkpoint": "a/foo", "width": 64, "height": 64}, ShapingContext(merge([twins])))
     verdict = verify(request, twins, 200, answer([picture()], info(infotexts=[infotext(model="foo")])))
     assert verdict.model_is_certain is False
 
@@ -85,6 +85,76 @@ def test_hires_that_did_not_happen_is_a_failed_attempt():
     request = shaped({"width": 64, "height": 64, "enable_hr": True, "hr_scale": 2})
     assert flaw_of(verify(request, GPU, 200, good(1))) is Flaw.WRONG_SIZE
     assert isinstance(verify(request, GPU, 200, answer([picture(128, 128)], info())), Delivered)
+
+
+def test_a_picture_of_a_size_that_nobody_asked_for_is_a_failed_attempt():
+    for size in ((512, 512), (128, 64), (64, 32), (32, 64)):
+        assert flaw_of(verify(ONE, GPU, 200, answer([picture(*size)], info()))) is Flaw.WRONG_SIZE
+    assert flaw_of(verify(FOUR, GPU, 200, answer([picture()] * 3 + [picture(512, 512)], info(4)))) is Flaw.WRONG_SIZE
+
+
+def test_a_size_on_the_coarser_grid_of_a_checkpoint_is_right():
+    request = shaped({"width": 1000, "height": 1000})
+    assert isinstance(verify(request, GPU, 200, answer([picture(992, 976)], info())), Delivered)
+
+
+IMG2IMG = {"init_images": [b64(png_head(97, 131))], "width": 97, "height": 131}
+
+
+@pytest.mark.parametrize(
+    ("fields", "right", "wrong"),
+    [
+        ({}, (104, 136), (512, 512)),  # rounded up to 8 where nothing is resized
+        ({"width": 256, "height": 192}, (256, 192), (97, 131)),
+        ({"resize_mode": 2, "width": 256, "height": 192}, (256, 192), (104, 136)),
+        ({"scale_by": 2, "selected_scale_tab": 1}, (192, 256), (104, 136)),
+    ],
+)
+def test_img2img_comes_back_in_the_size_that_its_resize_mode_gives(fields, right, wrong):
+    request = shaped(IMG2IMG | fields, operation=Operation.IMG2IMG)
+    verdict = verify(request, GPU, 200, answer([picture(*right)], info()))
+    assert verdict.size == right
+    assert flaw_of(verify(request, GPU, 200, answer([picture(*wrong)], info()))) is Flaw.WRONG_SIZE
+
+
+def test_the_mask_that_comes_along_may_have_any_size_and_any_place():
+    fields = IMG2IMG | {"mask": b64(png_head(40, 40)), "include_mask": True}
+    request = shaped(fields, operation=Operation.IMG2IMG)
+    for pictures in ([(40, 40), (104, 136)], [(104, 136), (40, 40)]):
+        body = answer([picture(*size) for size in pictures], info(2, seeds=1))
+        assert verify(request, GPU, 200, body).size == (104, 136)
+    assert flaw_of(verify(request, GPU, 200, answer([picture(40, 40)], info()))) is Flaw.WRONG_SIZE
+
+
+def test_where_only_the_masked_part_is_painted_the_whole_picture_or_the_part_comes_back():
+    fields = IMG2IMG | {"mask": b64(png_head(97, 131)), "inpaint_full_res": True, "width": 512, "height": 512}
+    request = shaped(fields, operation=Operation.IMG2IMG)
+    assert request.expected == (97, 131)
+    for size in ((97, 131), (512, 512)):
+        assert isinstance(verify(request, GPU, 200, answer([picture(*size)], info())), Delivered)
+    assert flaw_of(verify(request, GPU, 200, answer([picture(256, 256)], info()))) is Flaw.WRONG_SIZE
+
+
+def test_a_script_may_answer_with_a_grid():
+    ctx = context(operator=OperatorPolicy(scripts={"xyz grid": 1.0}))
+    request = shaped({"width": 64, "height": 64, "script_name": "xyz grid"}, ctx)
+    assert isinstance(verify(request, GPU, 200, answer([picture(700, 300)], info())), Delivered)
+
+
+@pytest.mark.parametrize("cut", [8, 40, -13])
+def test_a_picture_that_breaks_off_is_a_failed_attempt(cut):
+    whole = b64(png(64, 64, 200)[:cut])
+    assert flaw_of(verify(ONE, GPU, 200, answer([whole], info()))) is Flaw.UNREADABLE
+
+
+def test_the_field_of_a_picture_that_a_server_cannot_decode_is_named():
+    said = b'{"error":"HTTPException","code":500,"detail":"Invalid encoded image"}'
+    masked = shaped(IMG2IMG | {"mask": b64(png_head(97, 131))}, operation=Operation.IMG2IMG)
+    for request, field in ((UPSCALE, "image"), (masked, "init_images or mask")):
+        verdict = verify(request, GPU, 500, said)
+        assert isinstance(verdict, CallersFault)
+        assert str(verdict.error).startswith(f"{field} could not be decoded")
+        assert verdict.error.field == field.partition(" ")[0]
 
 
 def test_an_error_of_the_caller_stays_the_callers():
@@ -137,6 +207,13 @@ def test_a_dark_but_finished_picture_is_kept():
 def test_an_interrupted_job_is_never_a_failure(status, body):
     verdict = verify(ONE, GPU, status, body, interrupted_by_us=True)
     assert (verdict.images, verdict.interrupted) == ((), True)
+
+
+def test_what_an_interrupt_left_in_another_size_is_no_picture():
+    noise = io.BytesIO()
+    Image.effect_noise((512, 512), 50).convert("RGB").save(noise, "PNG")  # too large to be looked into
+    body = answer([picture(), b64(noise.getvalue())], info(2, seeds=4))
+    assert len(verify(FOUR, GPU, 200, body, interrupted_by_us=True).images) == 1
 
 
 def test_an_interrupt_that_came_too_late_changes_nothing():
