@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=10.0, ge=1, le=15)
     """Seconds after which what a lost process held (slots, outstanding jobs) is given back, 1 to 15."""
     byte_budget_mb: int = Field(default=512, ge=64, le=65536)
-    """Megabytes of bodies and answers that one process holds at once, a tenant at most half; then bodies wait, 503."""
+    """Megabytes of bodies and answers in one process, a tenant at most as much as stays free; then bodies wait, 503."""
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     """Networks (CIDR) whose `X-Forwarded-For` is believed; in the environment separated by commas."""
     cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = ("*",)

@@ -12,17 +12,18 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.asking import Asking, as_json, body_of
-from gateway.api.credentials import presented
-from gateway.api.errors import json_response
+from gateway.api.asking import Asking, as_json
+from gateway.api.bodies import read_body
 from gateway.api.keep_alive import kept_alive
-from gateway.api.sdapi import while_connected
+from gateway.api.sdapi import call_of, while_connected
+from gateway.api.sending import PartsResponse
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
 from gateway.domain.parameters.reading import refuse_crowds
 from gateway.domain.picture_text import parameters_in, text_of
-from gateway.flow.serve import Call, Gateway, Served
+from gateway.domain.replies import AnswerBody, json_list
+from gateway.flow.serve import Gateway, Served
 
 
 class _OnePicture(msgspec.Struct):
@@ -35,11 +36,6 @@ class _Batch(msgspec.Struct):
 
 class _Entry(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b'""')
-
-
-class _Upscaled(msgspec.Struct):
-    image: msgspec.Raw
-    html_info: str = ""
 
 
 class PictureRoutes:
@@ -55,32 +51,30 @@ class PictureRoutes:
     async def png_info(self, request: Request) -> Response:
         """How a picture was made, from its own metadata."""
         caller = await self._asking.caller(request)
-        body = await body_of(request, caller.plan.caps.body_bytes)
+        body = await read_body(request, caller, caller.plan.caps.body_bytes)
         return as_json(await asyncio.get_running_loop().run_in_executor(self._reader, _told_of, body))
 
     async def upscale_all(self, request: Request) -> Response:
         """Each picture of the list upscaled by a job of its own, one after the other; all of them, or an error."""
         caller = await self._asking.caller(request)
-        body = await body_of(request, caller.plan.caps.body_bytes)
-        return await kept_alive(request, caller.plan, self._upscaled(request, _singles(body, caller)))
+        # No name for the whole body: it would be held beside the single ones until the last of them is done.
+        bodies = _singles(await read_body(request, caller, caller.plan.caps.body_bytes), caller)
+        return await kept_alive(request, caller.plan, self._upscaled(request, bodies))
 
     async def _upscaled(self, request: Request, bodies: list[bytes]) -> Response:
         served = await while_connected(request, self._serve_all(request, bodies))
-        done = [msgspec.json.decode(one.body, type=_Upscaled) for one in served]
         told = tuple(dict.fromkeys(line for one in served for line in one.adjustments))
         headers = {"X-Job-Id": ", ".join(one.job_id for one in served)}
         headers |= {"X-Gateway-Adjusted": ", ".join(told)} if told else {}
-        html = next((one.html_info for one in done if one.html_info), "")
-        return json_response(
-            msgspec.json.encode({"html_info": html, "images": [one.image for one in done]}), headers=headers
-        )
+        html = next((html for one in served if (html := one.body.member("html_info")) != (b'""',)), (b'""',))
+        images = json_list(tuple(part for one in served for part in one.body.member("image")))
+        return PartsResponse(AnswerBody((("html_info", html), ("images", images))), headers)
 
     async def _serve_all(self, request: Request, bodies: list[bytes]) -> list[Served]:
-        credential, origin = presented(request)
-        request_id = request.state.request_id
-        return [
-            await self._gateway.serve(Call(Operation.UPSCALE, body, credential, request_id, origin)) for body in bodies
-        ]
+        served = []
+        while bodies:  # a body that is done with is let go
+            served.append(await self._gateway.serve(call_of(request, Operation.UPSCALE, bodies.pop(0))))
+        return served
 
 
 def _singles(body: bytes, caller: Caller) -> list[bytes]:

@@ -155,6 +155,10 @@ class BackendBroke(AttemptFailed):
     """The connection ended before an answer was complete; the backend may have done the work."""
 
 
+class BackendAnswerTooLarge(AttemptFailed):
+    """The answer is larger than it can honestly be; it was not read on, and its connection was closed."""
+
+
 class BackendTimedOut(AttemptFailed):
     """The run limit passed without an answer; the backend may still be at work."""
 

@@ -204,7 +204,7 @@ def _assemble(
     ledger, held, epoch, current = SqlLedger(stores.database), HeldJobs(), Epoch(), CurrentCatalogue()
     byte_budget, way_out = _byte_budget(settings), Exit(stores.jobs, held)
     upkeep = Upkeep(client, stores.pool, stores.jobs, held, _found(stores.manager, log))
-    forwarder = Forwarder(client, stores.pool, roster.backends, current, Attendant(client, stores.own), byte_budget)
+    forwarder = Forwarder(client, stores.pool, roster.backends, current, Attendant(client, stores.own))
     gateway = Gateway(
         Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         Entrance(stores.jobs, ledger, held),

@@ -17,7 +17,7 @@ from gateway.adapters.sdnext import SdnextClient
 from gateway.domain.backends import Backend
 from gateway.domain.errors import AttemptFailed, BackendBroke, BackendTimedOut, BackendUnreachable
 from gateway.domain.jobs import Operation
-from gateway.ports import RawReply
+from gateway.ports import AnswerBounds, RawReply
 from tests.support.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -93,8 +93,8 @@ def then(data: bytes, step: Callable[[asyncio.StreamWriter], Awaitable[None]]):
     return both
 
 
-def generate(client: SdnextClient, backend: Backend, run_limit_s: float = 30.0):
-    return client.generate(backend, Operation.TXT2IMG, b'{"a":1}', run_limit_s)
+def generate(client: SdnextClient, backend: Backend, run_limit_s: float = 30.0, most_bytes: int = 1_000):
+    return client.generate(backend, Operation.TXT2IMG, b'{"a":1}', AnswerBounds(run_limit_s, most_bytes))
 
 
 async def test_a_job_is_sent_as_json_and_the_whole_answer_comes_back_as_it_was():

@@ -14,6 +14,7 @@ from gateway.domain.jobs import Operation
 from gateway.domain.replies.verdicts import AttemptFailed, CallersFault, Flaw, SetAside, Verdict
 
 _SAID_CHARACTERS, _READ_CHARACTERS = 300, 2_000
+_MOST_COMMAS = 100_000
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
 _PATH = re.compile(r"""(?:(?<=[\s'"(=\[:])|^)(?:[a-zA-Z]:\\|~?/)[^\s'",)\]]+""")
@@ -33,6 +34,8 @@ class ErrorAnswer:
 def read_error(status: int, body: bytes) -> ErrorAnswer:
     """The error in any of SD.Next's shapes (observed): `{error, code, detail, body, errors}`, `{detail: [...]}`,
     `{detail: "..."}`, `{error}`, a bare JSON string, or no JSON at all. The text has no path, URL or address."""
+    if body.count(b",") > _MOST_COMMAS:  # each value costs fifty times its bytes once it is read
+        return ErrorAnswer(status)
     try:
         value = msgspec.json.decode(body)
     except (ValueError, msgspec.MsgspecError, RecursionError):

@@ -14,6 +14,7 @@ from gateway.domain.images import header_of, image_bytes
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.context import Shaped, adjustment
 from gateway.domain.replies.blame import judge_error
+from gateway.domain.replies.bounds import most_commas
 from gateway.domain.replies.infotext import last_line_of, names_agree, sampler_really_used
 from gateway.domain.replies.verdicts import AttemptFailed, Delivered, Flaw, Verdict
 
@@ -57,8 +58,9 @@ def verify(
         return AttemptFailed(Flaw.ERROR_STATUS, "it describes no pictures", signature="no captions")
     if status != _OK:
         verdict = judge_error(shaped.operation, status, body)
-        return _nothing() if interrupted_by_us and isinstance(verdict, AttemptFailed) else verdict
-    if shaped.operation is Operation.UPSCALE:
+    elif body.count(b",") > most_commas(shaped):  # each value costs fifty times its bytes once it is read
+        verdict = _failed(Flaw.UNREADABLE, "the answer holds more values than it can have")
+    elif shaped.operation is Operation.UPSCALE:
         verdict = _verify_upscale(shaped, body)
     elif shaped.operation is Operation.CAPTION:
         verdict = _verify_caption(body)
