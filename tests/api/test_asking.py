@@ -11,7 +11,7 @@ pytestmark = pytest.mark.virtual_time
 
 
 async def test_who_asks_before_any_backend_was_seen_is_told_to_come_back():
-    async with running({}) as world:
+    async with running(ready=False) as world:
         asking = Asking(world.process.gateway)
         request = request_with(authorization=f"Bearer {KEY}")
         assert (await asking.caller(request)).key_prefix == "sk-aaaaa"
