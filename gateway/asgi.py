@@ -58,7 +58,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, app.state) as services:
             app.state.meter, app.state.tracer = services.meter, services.tracer
-            app.state.byte_budget = services.byte_budget
+            app.state.byte_budget, app.state.call_limits = services.byte_budget, services.call_limits
             app.router.routes.extend(routes(services))
             yield
 

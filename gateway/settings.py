@@ -133,6 +133,10 @@ class Settings(BaseSettings):
     """Seconds after which what a lost process held (slots, outstanding jobs) is given back, 1 to 15."""
     byte_budget_mb: int = Field(default=512, ge=64, le=65536)
     """Megabytes of bodies and answers in one process, a tenant at most as much as stays free; then bodies wait, 503."""
+    key_calls_per_minute: int = Field(default=6_000, ge=60, le=1_000_000_000)
+    """Calls a minute of one key for lists, options, progress, `explain` and `png-info` in one process; then 429."""
+    address_calls_per_minute: int = Field(default=6_000, ge=60, le=1_000_000_000)
+    """Calls a minute without a key from one address in one process (but not `/livez`, `/readyz`); then 429."""
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     """Networks (CIDR) whose `X-Forwarded-For` is believed; in the environment separated by commas."""
     cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = ("*",)

@@ -2,7 +2,7 @@
 
 In this order: `Authorization: Basic` (with a colon: the password, then the user name; without: the whole text, or the
 raw value when that has a key's form), `Authorization: Bearer`, `X-API-Key`, and the key in the path (`/k/KEY/...`),
-which the edge took out of it. The first that has a key's form counts: a proxy may send a password or token of its own beside it.
+which the edge took out of it. The first that has a key's form counts: a proxy may send its own password or token too.
 One that has the form and is unknown is refused, whatever stands behind it: nobody is served under another key than
 the one sent first. Where none has the form the first is taken, to be told that it is no key.
 """
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 
 from starlette.requests import Request
 
+from gateway.api.limits import count_stranger, refuse_too_many
 from gateway.domain.keys import Caller, has_key_form
 from gateway.flow.authenticate import Authenticator, Origin
 
@@ -41,11 +42,15 @@ def presented(request: Request) -> tuple[str | None, Origin]:
 
 async def caller_of(request: Request, authenticator: Authenticator) -> Caller:
     """Who calls; from here on `request.state` has `caller`, and `auth_s`, how long it took. Raises what
-    `Authenticator.authenticate` does."""
+    `Authenticator.authenticate` does, and TooManyCalls."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    caller = await authenticator.authenticate(*presented(request))
+    credential, origin = presented(request)
+    if credential is None:
+        count_stranger(request.scope)
+    caller = await authenticator.authenticate(credential, origin)
     request.state.caller, request.state.auth_s = caller, clock() - began
+    refuse_too_many(request, caller)
     return caller
 
 

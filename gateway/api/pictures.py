@@ -51,7 +51,7 @@ class PictureRoutes:
     async def png_info(self, request: Request) -> Response:
         """How a picture was made, from its own metadata."""
         caller = await self._asking.caller(request)
-        body = await read_body(request, caller, caller.plan.caps.body_bytes)
+        body = await self._asking.body(request, caller)
         return as_json(await asyncio.get_running_loop().run_in_executor(self._reader, _told_of, body))
 
     async def upscale_all(self, request: Request) -> Response:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from gateway.api.asking import Asking, as_json
 from gateway.api.bodies import discard_body
+from gateway.api.limits import count_stranger
 from gateway.domain.errors import StoreUnavailable
 from gateway.flow.own_view import shown_model
 from gateway.flow.rescan import Rescanner
@@ -127,6 +128,7 @@ def root_routes() -> list[Route]:
 
 def _open(value: dict[str, Any]) -> Any:  # noqa: ANN401 - a handler
     async def handle(request: Request) -> Response:
+        count_stranger(request.scope)
         if request.method == "POST":
             await discard_body(request)  # a login form: what is in it is not looked at, every call brings its key
         return as_json(value)

@@ -103,6 +103,10 @@ class RateLimited(CapacityError):
     """Too many requests a minute for this tenant or key."""
 
 
+class TooManyCalls(CapacityError):
+    """A key or an address calls this process far more often than any client needs."""
+
+
 class QuotaExceeded(CapacityError):
     """The day's or month's images or GPU-seconds are used up; waits until the window (UTC) ends."""
 
