@@ -42,7 +42,7 @@ test: setup-dev  ## every test, against a real Valkey process
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)
 
 test-hostile: setup-dev  ## ten thousand hostile bodies, and as many calls of all routes (about four minutes): SEED=7
-	$(BIN)/python -m pytest -q tests/e2e/test_hostile_bodies.py tests/e2e/test_hostile_routes.py --bodies 10000 --bodies-seed $(SEED)
+	$(BIN)/python -m pytest -q tests/e2e/test_hostile_bodies.py tests/e2e/test_hostile_routes.py tests/e2e/test_memory.py tests/adapters/test_sdnext.py --bodies 10000 --bodies-seed $(SEED)
 
 bench-placement: setup  ## the scheduler on simulated pools: the tables of docs/benchmarks.md
 	$(BIN)/python -m bench.placement

@@ -366,9 +366,7 @@ def _parsed_json(text: str) -> Any:  # noqa: ANN401 - whatever it holds
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ValueError(
-            f"it begins like a JSON list and is not one ({error}); give JSON, or URLs with commas"
-        ) from None
+        raise ValueError(f"it begins as a JSON list and is not one ({error}); give JSON, or URLs with commas") from None
 
 
 def _sentence(problem: ErrorDetails) -> str:

@@ -1,8 +1,8 @@
 """How many bytes of bodies and answers this process holds at once, so that a burst of large pictures cannot fill it.
 
 What has arrived counts, never what was announced. A body grows piece by piece; a piece that finds no room stays with
-its caller, unread in the socket, for up to `WAIT_S`. Answers count from when their job is sent, with the most they can
-be, until they are sent on; they never wait, because a backend would keep its slot meanwhile. Decision 0053.
+its caller, unread in the socket; a body waits for `WAIT_S` in all. Answers count from when their job is sent, with the
+most they can be, until they are sent on; they never wait: a backend would keep its slot meanwhile. Decision 0053.
 
 Rules for the next piece of a body:
 1. The first `SMALL_BYTES` of a call are always let in: a call without pictures is never refused for those with them.
@@ -55,7 +55,18 @@ class _Piece:
 class Held:
     """What one call holds: its body as far as it has come, and its answer. `give_back` ends it and may be repeated."""
 
-    __slots__ = ("_answer", "_body", "_budget", "_expected", "_sent", "_unread", "is_arriving", "number", "owner")
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_budget",
+        "_expected",
+        "_sent",
+        "_unread",
+        "is_arriving",
+        "number",
+        "owner",
+        "patience_s",
+    )
 
     def __init__(self, budget: ByteBudget, number: int) -> None:
         self._budget = budget
@@ -64,6 +75,7 @@ class Held:
         self._body = self._expected = self._answer = 0
         self._sent = self._unread = 0
         self.is_arriving = False  # some of the body has come, and more is to come
+        self.patience_s = WAIT_S  # for all of its pieces
 
     @property
     def body_bytes(self) -> int:
@@ -85,7 +97,7 @@ class Held:
         self.owner = (tenant, sender)
 
     async def add(self, size: int, *, is_last: bool) -> None:
-        """Count the next piece of the body. Raises NoCapacity if there is no room for it within `WAIT_S` seconds."""
+        """Count the next piece of the body. Raises NoCapacity after `WAIT_S` seconds of waiting, for all pieces."""
         if size:
             await self._budget.let_in(self, size, is_last=is_last)
         elif is_last:
@@ -195,7 +207,7 @@ class ByteBudget:
         loop = asyncio.get_running_loop()
         piece.since, piece.let_in = loop.time(), loop.create_future()
         self._waiting.append(piece)
-        timer = loop.call_at(piece.since + WAIT_S, self._refuse_overdue)
+        timer = loop.call_at(piece.since + piece.held.patience_s, self._refuse_overdue)
         try:
             await piece.let_in
         except asyncio.CancelledError:
@@ -208,14 +220,15 @@ class ByteBudget:
             raise
         finally:
             timer.cancel()
+            piece.held.patience_s -= loop.time() - piece.since
 
     def _refuse_overdue(self) -> None:
         """Refuse whoever waits too long, the newest call first, and only until the others have room.
 
         All bodies can be stuck half sent, each waiting for the room that the others hold: they must not all be lost.
         """
-        latest = asyncio.get_running_loop().time() - WAIT_S
-        while overdue := [piece for piece in self._waiting if piece.since <= latest]:
+        now = asyncio.get_running_loop().time()
+        while overdue := [piece for piece in self._waiting if piece.since + piece.held.patience_s <= now]:
             newest = max(overdue, key=lambda piece: piece.held.number)
             self._waiting.remove(newest)
             newest.held.give_back()

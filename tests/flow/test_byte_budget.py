@@ -102,6 +102,21 @@ async def test_bodies_stuck_half_sent_are_refused_newest_first_and_only_until_th
     assert budget.used == 40 * KB
 
 
+async def test_a_body_waits_five_seconds_in_all_and_not_for_each_of_its_pieces():
+    budget, began = ByteBudget(80 * KB), asyncio.get_running_loop().time()
+    calls = [await body(budget, "a", 4 * KB, is_last=False) for _ in range(10)]
+
+    async def send(held: Held) -> bool:
+        for _ in range(6):
+            if await refused(held, KB):
+                return True
+        return False
+
+    outcomes = await asyncio.gather(*(send(held) for held in calls))
+    assert outcomes == [False] * 4 + [True] * 6
+    assert asyncio.get_running_loop().time() - began <= WAIT_S + 0.1
+
+
 async def test_the_older_of_a_tenants_calls_is_not_passed_by_younger_ones():
     budget = ByteBudget(80 * KB)
     older, younger, filling = call(budget), call(budget), await body(budget, "a", 30 * KB)
