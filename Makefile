@@ -41,8 +41,8 @@ check: setup-dev  ## style, types, architecture, house rules and regular express
 test: setup-dev  ## every test, against a real Valkey process
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)
 
-test-hostile: setup-dev  ## ten thousand hostile bodies, calls of all routes, pictures; raw HTTP directly and behind proxies (about ten minutes): SEED=7
-	$(BIN)/python -m pytest -q -rs tests/e2e/test_hostile_bodies.py tests/e2e/test_hostile_routes.py tests/e2e/test_hostile_framing.py tests/e2e/test_hostile_pictures.py --bodies 10000 --pictures 10000 --bodies-seed $(SEED) --all-framings
+test-hostile: setup-dev  ## ten thousand hostile bodies, calls of all routes, pictures; raw HTTP directly and behind proxies; backends' answers (about ten minutes): SEED=7
+	$(BIN)/python -m pytest -q -rs tests/e2e/test_hostile_bodies.py tests/e2e/test_hostile_routes.py tests/e2e/test_hostile_framing.py tests/e2e/test_hostile_pictures.py tests/e2e/test_memory.py tests/adapters/test_sdnext.py --bodies 10000 --pictures 10000 --bodies-seed $(SEED) --all-framings
 
 bench-placement: setup  ## the scheduler on simulated pools: the tables of docs/benchmarks.md
 	$(BIN)/python -m bench.placement

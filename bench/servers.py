@@ -236,6 +236,7 @@ def gateway(home: Path, ports: list[int], *, workers: int = 1, python: str = sys
             "workers": workers,
             "first_key": "sk-first-0123456789abcdefghij",
             "drain_delay_s": 0,
+            "key_calls_per_minute": 1_000_000_000,
         }
         variables = {f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
         with running(f"gateway-{port}", [python, "-m", "gateway", "serve"], home, **variables) as pid:

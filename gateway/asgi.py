@@ -23,6 +23,7 @@ from gateway.api.ops import OpsRoutes
 from gateway.api.pages import PageRoutes
 from gateway.api.pictures import picture_routes
 from gateway.api.sdapi import GenerationRoutes
+from gateway.api.sending import Holding
 from gateway.api.session import page_routes, session_routes
 from gateway.api.synthetic import root_routes, synthetic_routes
 from gateway.api.tracing import Tracing
@@ -44,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.router.redirect_slashes = False  # the edge makes both forms one; a redirect would lose a POST's body
     app.add_middleware(Compression)
+    app.add_middleware(Holding)
     # Outermost but for meter and traces, so that it answers what nobody else does and no answer lacks its headers.
     app.add_middleware(Edge, cors=Cors(settings.cors_origins), trusted=settings.trusted_proxies, log=open_log(settings))
     app.add_middleware(Measuring)
@@ -56,6 +58,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, app.state) as services:
             app.state.meter, app.state.tracer = services.meter, services.tracer
+            app.state.byte_budget, app.state.call_limits = services.byte_budget, services.call_limits
             app.router.routes.extend(routes(services))
             yield
 
@@ -64,7 +67,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
 
 def routes(services: Services) -> list[Route]:
     """Every route, under the name of a real server and under its alias."""
-    generation = GenerationRoutes(services.gateway, services.byte_budget)
+    generation = GenerationRoutes(services.gateway)
     listing = ListingRoutes(services.gateway)
     ops, pages = OpsRoutes(services.readiness), PageRoutes()
     # (method, name below /sdapi/v1, further name below /v1): each stands at /sdapi/v1/NAME, /v1/NAME and /v1/FURTHER.

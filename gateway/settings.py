@@ -132,7 +132,11 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=10.0, ge=1, le=15)
     """Seconds after which what a lost process held (slots, outstanding jobs) is given back, 1 to 15."""
     byte_budget_mb: int = Field(default=512, ge=64, le=65536)
-    """Megabytes of bodies and answers that one process holds at once, a tenant at most half; then bodies wait, 503."""
+    """Megabytes of bodies and answers in one process, a tenant at most as much as stays free; then bodies wait, 503."""
+    key_calls_per_minute: int = Field(default=6_000, ge=60, le=1_000_000_000)
+    """Calls a minute of one key for lists, options, progress, `explain` and `png-info` in one process; then 429."""
+    address_calls_per_minute: int = Field(default=6_000, ge=60, le=1_000_000_000)
+    """Calls a minute without a key from one address in one process (but not `/livez`, `/readyz`); then 429."""
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     """Networks (CIDR) whose `X-Forwarded-For` is believed; in the environment separated by commas."""
     cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = ("*",)
@@ -362,9 +366,7 @@ def _parsed_json(text: str) -> Any:  # noqa: ANN401 - whatever it holds
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ValueError(
-            f"it begins like a JSON list and is not one ({error}); give JSON, or URLs with commas"
-        ) from None
+        raise ValueError(f"it begins as a JSON list and is not one ({error}); give JSON, or URLs with commas") from None
 
 
 def _sentence(problem: ErrorDetails) -> str:

@@ -10,6 +10,7 @@ from gateway.adapters.metrics import Metrics
 from gateway.asgi import create_app, routes
 from gateway.flow.account import Account
 from gateway.flow.byte_budget import ByteBudget
+from gateway.flow.call_limits import CallLimits
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.settings import Settings
@@ -68,4 +69,6 @@ def services_of(world) -> Services:
     pulse = Pulse(process.jobs, process.jobs, process.held, process.way_out, process.epoch, process.current)
     account = Account(MemoryLedger(), process.own, lambda: 0.0)
     readiness = Readiness(pulse, process.current)
-    return Services(process.gateway, process.current, readiness, ByteBudget(), account, process.rescans, Metrics())
+    return Services(
+        process.gateway, process.current, readiness, ByteBudget(), CallLimits(), account, process.rescans, Metrics()
+    )

@@ -15,9 +15,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.metrics import MetricWrapperBase
 
 from gateway.domain.backends import Backend, BackendState
-from gateway.domain.errors import AttemptFailed, BackendBroke, BackendTimedOut, BackendUnreachable
+from gateway.domain.errors import (
+    AttemptFailed,
+    BackendAnswerTooLarge,
+    BackendBroke,
+    BackendTimedOut,
+    BackendUnreachable,
+)
 from gateway.domain.jobs import Operation, Outcome
-from gateway.ports import BackendClient, Log, RawReply
+from gateway.ports import AnswerBounds, BackendClient, Log, RawReply
 from gateway.ports.metrics import EndedCall, Sample
 
 MOST_MODELS = 200
@@ -30,6 +36,7 @@ _RESULTS: tuple[tuple[type[AttemptFailed], str], ...] = (
     (BackendUnreachable, "unreachable"),
     (BackendBroke, "broke_off"),
     (BackendTimedOut, "timed_out"),
+    (BackendAnswerTooLarge, "too_large"),
 )
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -270,12 +277,12 @@ class MeasuredClient:
         self._client = client
         self._metrics = metrics
 
-    async def generate(self, backend: Backend, operation: Operation, body: bytes, run_limit_s: float) -> RawReply:
+    async def generate(self, backend: Backend, operation: Operation, body: bytes, bounds: AnswerBounds) -> RawReply:
         """Send one job; whatever becomes of it is counted."""
         began, result = time.perf_counter(), "cancelled"
         self._metrics.backend_began(backend.name)
         try:
-            reply = await self._client.generate(backend, operation, body, run_limit_s)
+            reply = await self._client.generate(backend, operation, body, bounds)
             result = "ok" if reply.status == OK else f"{reply.status // 100}xx"
         except AttemptFailed as failed:
             result = next((word for kind, word in _RESULTS if isinstance(failed, kind)), "failed")

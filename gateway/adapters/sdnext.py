@@ -3,19 +3,21 @@
 SD.Next closes an idle connection after 5.00 s (observed), so ours are given up before; redirects would lead to
 addresses of
 the backend's own making and are not followed; no answer is decompressed, because none was asked to be compressed.
+An answer is read only as far as it can honestly go: its connection is closed at the first byte beyond.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from io import BytesIO
 
 import aiohttp
 
 from gateway.domain.backends import Backend
-from gateway.domain.errors import BackendBroke, BackendTimedOut, BackendUnreachable
+from gateway.domain.errors import BackendAnswerTooLarge, BackendBroke, BackendTimedOut, BackendUnreachable
 from gateway.domain.jobs import Operation
-from gateway.ports import RawReply
+from gateway.ports import MOST_LIST_BYTES, AnswerBounds, RawReply
 
 IDLE_S = 3.5
 CONNECT_S = 3.0
@@ -37,24 +39,24 @@ class SdnextClient:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
         )
 
-    async def generate(self, backend: Backend, operation: Operation, body: bytes, run_limit_s: float) -> RawReply:
-        """Send one job and read the whole answer, within `run_limit_s` seconds."""
-        return await self._request(backend, "POST", API + operation, body, run_limit_s)
+    async def generate(self, backend: Backend, operation: Operation, body: bytes, bounds: AnswerBounds) -> RawReply:
+        """Send one job and read the whole answer, within its bounds."""
+        return await self._request(backend, "POST", API + operation, body, bounds)
 
     async def get(self, backend: Backend, path: str, timeout_s: float) -> RawReply:
         """Read a route of the backend."""
-        return await self._request(backend, "GET", path, None, timeout_s)
+        return await self._request(backend, "GET", path, None, AnswerBounds(timeout_s, MOST_LIST_BYTES))
 
     async def post(self, backend: Backend, path: str, body: bytes, timeout_s: float) -> RawReply:
         """Post to a route of the backend; an empty body is sent as none."""
-        return await self._request(backend, "POST", path, body or None, timeout_s)
+        return await self._request(backend, "POST", path, body or None, AnswerBounds(timeout_s, MOST_LIST_BYTES))
 
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
 
     async def _request(
-        self, backend: Backend, method: str, path: str, body: bytes | None, timeout_s: float
+        self, backend: Backend, method: str, path: str, body: bytes | None, bounds: AnswerBounds
     ) -> RawReply:
         headers = {**HEADERS, **self._outgoing()}
         if backend.username:
@@ -63,7 +65,7 @@ class SdnextClient:
             headers["Content-Length"] = str(len(body))
         try:
             async with (
-                asyncio.timeout(timeout_s),
+                asyncio.timeout(bounds.run_limit_s),
                 self._session.request(
                     method,
                     backend.url + path,
@@ -74,7 +76,7 @@ class SdnextClient:
             ):
                 return RawReply(
                     status=response.status,
-                    body=await response.read(),
+                    body=await _whole(response, bounds.most_bytes),
                     content_type=response.headers.get("Content-Type", ""),
                     content_encoding=response.headers.get("Content-Encoding", ""),
                     date=response.headers.get("Date", ""),
@@ -82,9 +84,24 @@ class SdnextClient:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise BackendUnreachable("The backend cannot be reached.") from error
         except TimeoutError as error:
-            raise BackendTimedOut(f"The backend gave no answer within {timeout_s:.0f} s.") from error
+            raise BackendTimedOut(f"The backend gave no answer within {bounds.run_limit_s:.0f} s.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise BackendBroke("The backend broke off before its answer was complete.") from error
+
+
+async def _whole(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    """The answer's body. Raises BackendAnswerTooLarge, before it is read where its length is announced."""
+    too_large = BackendAnswerTooLarge(f"its answer is larger than {most_bytes / 1_000_000:.1f} MB, the most it can be")
+    if (response.content_length or 0) > most_bytes:
+        response.close()
+        raise too_large
+    body = BytesIO()  # shares its bytes in the end: joining a list of pieces would hold all of them twice
+    async for piece in response.content.iter_any():
+        if body.tell() + len(piece) > most_bytes:
+            response.close()
+            raise too_large
+        body.write(piece)
+    return body.getvalue()
 
 
 async def pieces(body: bytes) -> AsyncIterator[memoryview]:

@@ -22,7 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from gateway.domain.backends import Backend
 from gateway.domain.jobs import Operation
-from gateway.ports import BackendClient, Log, RawReply
+from gateway.ports import AnswerBounds, BackendClient, Log, RawReply
 from gateway.ports.tracing import Fact, Trace, Tracer, Untraced
 
 if TYPE_CHECKING:
@@ -225,11 +225,11 @@ class _TracedClient:
         self._client = client
         self._recording = recording
 
-    async def generate(self, backend: Backend, operation: Operation, body: bytes, run_limit_s: float) -> RawReply:
+    async def generate(self, backend: Backend, operation: Operation, body: bytes, bounds: AnswerBounds) -> RawReply:
         """Send one job."""
         facts = {"backend": backend.name, "operation": operation.value}
         with self._recording.step("generate", SpanKind.CLIENT, facts) as span:
-            reply = await self._client.generate(backend, operation, body, run_limit_s)
+            reply = await self._client.generate(backend, operation, body, bounds)
             span.set_attribute("http.response.status_code", reply.status)
             return reply
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.api.asking import Asking, as_json, body_of
+from gateway.api.asking import Asking, as_json
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.flow.account import Account
@@ -29,7 +29,7 @@ class AccountRoutes:
     async def explain(self, request: Request) -> Response:
         """What would happen to this body; `?operation=` says which call it is for, else its fields do."""
         caller = await self._asking.caller(request)
-        body = await body_of(request, caller.plan.caps.body_bytes)
+        body = await self._asking.body(request, caller)
         operation = operation_of(request.query_params.get("operation", ""), body)
         return as_json(await self._explainer.explain(operation, body, caller))
 

@@ -8,15 +8,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.asking import Asking, as_json, body_of
-from gateway.api.credentials import presented
+from gateway.api.asking import Asking, as_json
+from gateway.api.bodies import read_body as read_whole_body
 from gateway.api.keep_alive import kept_alive
-from gateway.api.sdapi import while_connected
+from gateway.api.sdapi import call_of, while_connected
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.caption_rows import OPENCLIP, TAGGER
 from gateway.domain.parameters.reading import read_body
-from gateway.flow.serve import Call, Gateway
+from gateway.flow.serve import Gateway
 
 _BACKENDS = {b'"clip"': OPENCLIP, b'"deepdanbooru"': TAGGER, b'""': OPENCLIP}
 
@@ -35,14 +35,13 @@ class CaptionRoutes:
     async def interrogate(self, request: Request) -> Response:
         """The words that describe a picture: `model` is `clip` or `deepdanbooru`."""
         caller = await self._asking.caller(request)
-        body = caption_body(await body_of(request, caller.plan.caps.body_bytes), caller.plan.caps.body_bytes)
+        most_bytes = caller.plan.caps.body_bytes
+        body = caption_body(await read_whole_body(request, caller, most_bytes), most_bytes)
         return await kept_alive(request, caller.plan, self._captioned(request, body))
 
     async def _captioned(self, request: Request, body: bytes) -> Response:
-        credential, origin = presented(request)
-        call = Call(Operation.CAPTION, body, credential, request.state.request_id, origin)
-        served = await while_connected(request, self._gateway.serve(call))
-        answer = as_json({"caption": msgspec.json.decode(served.body, type=_Words).caption})
+        served = await while_connected(request, self._gateway.serve(call_of(request, Operation.CAPTION, body)))
+        answer = as_json({"caption": msgspec.json.decode(bytes(served.body), type=_Words).caption})
         answer.headers["X-Job-Id"] = served.job_id
         return answer
 

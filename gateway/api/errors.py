@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.api.limits import charge_refused, count_stranger
 from gateway.api.rates import refused_rate_headers
 from gateway.domain import errors, managed
 from gateway.domain.keys import Caller
@@ -49,6 +50,7 @@ STATUS: dict[type[errors.GatewayError], int] = {
     errors.RouteNotFound: 404,
     errors.CapacityError: 503,
     errors.RateLimited: 429,
+    errors.TooManyCalls: 429,
     errors.QuotaExceeded: 429,
     errors.TooManyOutstanding: 429,
     errors.NoCapacity: 503,
@@ -58,6 +60,7 @@ STATUS: dict[type[errors.GatewayError], int] = {
     errors.AttemptFailed: 500,
     errors.BackendUnreachable: 500,
     errors.BackendBroke: 500,
+    errors.BackendAnswerTooLarge: 500,
     errors.BackendTimedOut: 500,
     errors.StoreUnavailable: 503,
 }
@@ -112,9 +115,12 @@ async def on_gateway_error(request: Request, error: Exception) -> Response:
     request.state.error = error
     request.state.reason = type(error).__name__  # a label of the metrics
     caller: Caller | None = getattr(request.state, "caller", None)
+    if isinstance(error, errors.CallerError):
+        charge_refused(request)
     if (
         caller is not None
         and isinstance(error, errors.CapacityError)
+        and not isinstance(error, errors.TooManyCalls)  # the headers tell of the rate of pictures
         and answer.status_code == STATUS[errors.RateLimited]
     ):
         answer.headers.update(refused_rate_headers(caller.plan, error))
@@ -124,6 +130,10 @@ async def on_gateway_error(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown routes and wrong methods, in the words of a real server."""
     status = getattr(error, "status_code", 500)
+    try:
+        count_stranger(request.scope)
+    except errors.TooManyCalls as too_many:
+        return answer_to(too_many)
     if status == 404:  # noqa: PLR2004 - the table of statuses is this file
         return answer_to(errors.RouteNotFound())
     if status == 405:  # noqa: PLR2004 - as above

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.api.addresses import Network, caller_address
 from gateway.api.cors import Cors, Headers
 from gateway.api.errors import CallerLeft, answer_to, each_error, unexpected_answer
+from gateway.api.limits import count_stranger
 from gateway.api.refusals import Refusals
 from gateway.domain.errors import GatewayError
 from gateway.ports import Log
@@ -51,10 +52,11 @@ class Edge:
         given = dict(scope["headers"])
         self._prepare(scope, given)
         answer = _Answer(send, scope["state"]["answer_headers"])
-        if scope["method"] == "OPTIONS":
-            await answer.empty(self._cors.preflight(given))
-            return
         try:
+            if scope["method"] == "OPTIONS":
+                count_stranger(scope)
+                await answer.empty(self._cors.preflight(given))
+                return
             await self._app(scope, receive, answer.send)
         except Exception as error:  # noqa: BLE001 - the last one who can tell anybody
             await self._failed(error, answer, scope, receive)

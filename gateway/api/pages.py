@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from gateway.api.errors import json_response
+from gateway.api.limits import count_stranger
 from gateway.api.openapi import document
 
 _STYLE = (
@@ -35,8 +36,9 @@ class PageRoutes:
     def __init__(self) -> None:
         self._document: dict[str, Any] | None = None
 
-    async def front(self, _request: Request) -> Response:
+    async def front(self, request: Request) -> Response:
         """What this is."""
+        count_stranger(request.scope)
         return _page(
             "SD.Next gateway",
             "<p>This server makes pictures for programs that speak the API of SD.Next and A1111. "
@@ -46,6 +48,7 @@ class PageRoutes:
 
     async def docs(self, request: Request) -> Response:
         """The interface, for people."""
+        count_stranger(request.scope)
         described = self._describe(request)
         entries = [
             _entry(described, path, method, operation)
@@ -57,6 +60,7 @@ class PageRoutes:
 
     async def openapi(self, request: Request) -> Response:
         """The interface as OpenAPI 3.1."""
+        count_stranger(request.scope)
         return json_response(msgspec.json.encode(self._describe(request)))
 
     def _describe(self, request: Request) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.asking import Asking, as_json, body_of
-from gateway.api.credentials import presented
-from gateway.api.errors import json_response
+from gateway.api.asking import Asking, as_json
+from gateway.api.bodies import read_body
 from gateway.api.keep_alive import kept_alive
-from gateway.api.sdapi import while_connected
+from gateway.api.sdapi import call_of, while_connected
+from gateway.api.sending import PartsResponse
 from gateway.domain import errors
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.images import NotBase64, decoded
@@ -23,7 +23,7 @@ from gateway.domain.parameters.batches import single_bodies
 from gateway.domain.parameters.reading import refuse_crowds
 from gateway.domain.picture_text import parameters_in, text_of
 from gateway.domain.replies.batches import batch_answer
-from gateway.flow.serve import Call, Gateway, Served
+from gateway.flow.serve import Gateway, Served
 
 _NONE = b'""'
 
@@ -45,7 +45,7 @@ class PictureRoutes:
     async def png_info(self, request: Request) -> Response:
         """How a picture was made, from its own metadata."""
         caller = await self._asking.caller(request)
-        body = await body_of(request, caller.plan.caps.body_bytes)
+        body = await self._asking.body(request, caller)
         return as_json(await asyncio.get_running_loop().run_in_executor(self._reader, _told_of, body))
 
     async def upscale_all(self, request: Request) -> Response:
@@ -54,10 +54,11 @@ class PictureRoutes:
         All are checked before the first; those that fail at work are named beside the others.
         """
         caller = await self._asking.caller(request)
-        body = await body_of(request, caller.plan.caps.body_bytes)
-        return await kept_alive(
-            request, caller.plan, self._upscaled(request, single_bodies(body, self._gateway.context(caller, {})))
+        # No name for the whole body: it would be held beside the single ones until the last of them is done.
+        bodies = single_bodies(
+            await read_body(request, caller, caller.plan.caps.body_bytes), self._gateway.context(caller, {})
         )
+        return await kept_alive(request, caller.plan, self._upscaled(request, bodies))
 
     async def _upscaled(self, request: Request, bodies: list[bytes]) -> Response:
         served, failed = await while_connected(request, self._serve_all(request, bodies))
@@ -65,23 +66,22 @@ class PictureRoutes:
         told = tuple(dict.fromkeys((*(line for one in served for line in one.adjustments), *told)))
         headers = {"X-Job-Id": ", ".join(one.job_id for one in served)}
         headers |= {"X-Gateway-Adjusted": ", ".join(told)} if told else {}
-        return json_response(answer, headers=headers)
+        return PartsResponse(answer, headers)
 
     async def _serve_all(
         self, request: Request, bodies: list[bytes]
     ) -> tuple[list[Served], dict[int, errors.GatewayError]]:
         """What was made, and by its number why a picture was not. Raises the first failure where nothing was made."""
-        credential, origin = presented(request)
-        request_id = request.state.request_id
         served: list[Served] = []
         failed: dict[int, errors.GatewayError] = {}
-        for number, body in enumerate(bodies):
-            try:
-                served.append(await self._gateway.serve(Call(Operation.UPSCALE, body, credential, request_id, origin)))
+        count = len(bodies)
+        for number in range(count):
+            try:  # a body that is done with is let go
+                served.append(await self._gateway.serve(call_of(request, Operation.UPSCALE, bodies.pop(0))))
             except errors.GatewayError as failure:
                 failed[number] = failure
                 if isinstance(failure, errors.CapacityError):  # the rest would be refused for the same reason
-                    failed |= dict.fromkeys(range(number, len(bodies)), failure)
+                    failed |= dict.fromkeys(range(number, count), failure)
                     break
         if not served:
             raise next(iter(failed.values()))

@@ -12,6 +12,7 @@ from collections import Counter
 
 from starlette.types import Scope
 
+from gateway.domain.errors import TooManyCalls
 from gateway.domain.keys import Caller
 from gateway.ports import Log
 from gateway.ports.tracing import UNTRACED
@@ -34,7 +35,7 @@ class Refusals:
         if getattr(error, "job_id", ""):
             return
         name = type(error).__name__ if error is not None else ""
-        if caller is not None:
+        if caller is not None and not isinstance(error, TooManyCalls):  # a flood of calls is no flood of lines
             self._of_a_caller(scope, caller, status, name)
         else:
             self._counts[f"{status} {name}".strip()] += 1

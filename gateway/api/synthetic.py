@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.api.asking import Asking, as_json, body_of
+from gateway.api.asking import Asking, as_json
+from gateway.api.bodies import discard_body
+from gateway.api.limits import count_stranger
 from gateway.domain.errors import StoreUnavailable
 from gateway.flow.own_view import shown_model
 from gateway.flow.rescan import Rescanner
@@ -67,13 +69,13 @@ class SyntheticRoutes:
     async def no_effect(self, request: Request) -> Response:
         """200 with an empty object: which model is loaded where is the pool's affair."""
         await self._asking.caller(request)
-        await body_of(request)
+        await discard_body(request)
         return as_json({})
 
     async def refresh(self, request: Request) -> Response:
         """200 with an empty object at once; the pool's servers look for new files within a minute."""
         await self._asking.caller(request)
-        await body_of(request)
+        await discard_body(request)
         with suppress(StoreUnavailable):  # clients call this as they start: the lists are there without a store, too
             await self._rescans.ask()
         return as_json({})
@@ -90,7 +92,7 @@ class SyntheticRoutes:
     async def set_checkpoint(self, request: Request) -> Response:
         """As posting the option: `?sd_model_checkpoint=`; how it would be loaded is ignored."""
         caller, catalogue = await self._asking.caller_and_catalogue(request)
-        await body_of(request)
+        await discard_body(request)
         wanted = request.query_params.get("sd_model_checkpoint", "")
         if wanted:
             await self._options.post(caller, catalogue, self._gateway.operator, {"sd_model_checkpoint": wanted})
@@ -126,8 +128,9 @@ def root_routes() -> list[Route]:
 
 def _open(value: dict[str, Any]) -> Any:  # noqa: ANN401 - a handler
     async def handle(request: Request) -> Response:
+        count_stranger(request.scope)
         if request.method == "POST":
-            await body_of(request)  # a login form: what is in it is not looked at, every call brings its key
+            await discard_body(request)  # a login form: what is in it is not looked at, every call brings its key
         return as_json(value)
 
     return handle

@@ -116,6 +116,10 @@ class RateLimited(CapacityError):
     """Too many requests a minute for this tenant or key."""
 
 
+class TooManyCalls(CapacityError):
+    """A key or an address calls this process far more often than any client needs."""
+
+
 class QuotaExceeded(CapacityError):
     """The day's or month's images or GPU-seconds are used up; waits until the window (UTC) ends."""
 
@@ -166,6 +170,10 @@ class BackendUnreachable(AttemptFailed):
 
 class BackendBroke(AttemptFailed):
     """The connection ended before an answer was complete; the backend may have done the work."""
+
+
+class BackendAnswerTooLarge(AttemptFailed):
+    """The answer is larger than it can honestly be; it was not read on, and its connection was closed."""
 
 
 class BackendTimedOut(AttemptFailed):

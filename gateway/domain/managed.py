@@ -203,10 +203,14 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class BoundCaller(Caller):
-    """A caller with where its key may be used from: CIDRs (empty for anywhere), and in a path (`/k/KEY/...`) or not."""
+    """A caller with where its key may be used from: CIDRs (empty for anywhere), and in a path (`/k/KEY/...`) or not.
+
+    `is_revoked`: the key is known and ended for good.
+    """
 
     addresses: tuple[str, ...] = ()
     allows_path: bool = False
+    is_revoked: bool = False
 
     def may_call_from(self, address: str) -> bool:
         """Whether the key may be used from this IP address; from anywhere when it has no list.

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.backends import Backend
-from gateway.domain.errors import AttemptFailed, StoreUnavailable
+from gateway.domain.errors import AttemptFailed, BackendAnswerTooLarge, StoreUnavailable
 from gateway.domain.progress import Follower, Shown
 from gateway.ports import BackendClient, OwnJobStore
 
@@ -27,11 +27,12 @@ WISH_TIMEOUT_S = 5.0
 class Attention:
     """One job's. `wish` is "", `interrupt` or `skip`; `shown` and `preview` are what is known of it so far."""
 
-    __slots__ = ("_attended", "_watchers", "job_id", "preview", "shown", "wish")
+    __slots__ = ("_attended", "_watchers", "is_preview_too_large", "job_id", "preview", "shown", "wish")
 
     def __init__(self, job_id: str = "", shown: Shown | None = None, preview: str = "") -> None:
         self.job_id, self.wish = job_id, ""
         self.shown, self.preview = shown or Shown(), preview
+        self.is_preview_too_large = False
         self._watchers: dict[str, bool] = {}
         self._attended: Attended | None = None
 
@@ -89,9 +90,13 @@ class Attendant:
     async def _look(
         self, backend: Backend, attention: Attention, follower: Follower, watchers: dict[str, bool]
     ) -> None:
-        skips = "false" if any(watchers.values()) else "true"
+        skips = "false" if any(watchers.values()) and not attention.is_preview_too_large else "true"
         path = f"/sdapi/v1/progress?skip_current_image={skips}"
-        reply = await self._client.get(backend, path, LOOK_TIMEOUT_S)
+        try:
+            reply = await self._client.get(backend, path, LOOK_TIMEOUT_S)
+        except BackendAnswerTooLarge:  # the grid of a large batch as PNG; the progress alone is a few bytes
+            attention.is_preview_too_large = True
+            raise
         shown, preview = follower.saw(_decoded(reply.body))
         attention.shown, attention.preview = shown, preview or attention.preview
         others = watchers.keys() - {""}

@@ -68,8 +68,8 @@ class Authenticator:
         self._digests: tuple[frozenset[str], str, float] = (frozenset(), "", -math.inf)
 
     async def authenticate(self, credential: str | None, origin: Origin = NOWHERE) -> Caller:
-        """The caller. Raises Unauthenticated, Forbidden (expired, not from this address, not in a path), RateLimited
-        (too many wrong keys from there), StoreUnavailable (unknown here, database down)."""
+        """The caller. Raises Unauthenticated, Forbidden (revoked, expired, not from this address, not in a path),
+        RateLimited (too many wrong keys from there), StoreUnavailable (unknown here, database down)."""
         if not credential:
             raise Unauthenticated(ASK_FOR_KEY)
         if not has_key_form(credential):
@@ -120,6 +120,9 @@ class Authenticator:
         return digest in digests
 
     def _check(self, caller: Caller, origin: Origin) -> None:
+        # Told only to who has the whole key, and cached like a good one: an unknown key learns nothing by its delay.
+        if isinstance(caller, BoundCaller) and caller.is_revoked:
+            raise Forbidden("This key was revoked. Ask the operator for a new one.")
         if caller.expires_at is not None and caller.expires_at <= self._wall():
             raise Forbidden("This key has expired. Ask the operator for a new one.")
         if isinstance(caller, BoundCaller) and not caller.may_call_from(origin.address):

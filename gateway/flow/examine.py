@@ -25,10 +25,11 @@ from gateway.domain.images import header_of
 from gateway.domain.jobs import Operation
 from gateway.domain.masking import masked
 from gateway.flow.upkeep import MANAGED_OPTIONS, decoded
-from gateway.ports import BackendClient, RawReply
+from gateway.ports import MOST_LIST_BYTES, AnswerBounds, BackendClient, RawReply
 
 API = "/sdapi/v1/"
 ANSWER_S, PICTURE_S = 10.0, 180.0
+PICTURE = AnswerBounds(PICTURE_S, MOST_LIST_BYTES)
 SIDE = 64
 MOST_CLOCK_DIFFERENCE_S = 10.0
 OK, NOT_FOUND = 200, 404
@@ -143,7 +144,7 @@ class Examiner:
 
     async def _picture(self, backend: Backend) -> tuple[Verdict, str]:
         body = msgspec.json.encode({"prompt": "a grey stone", "steps": 1, "width": SIDE, "height": SIDE})
-        reply = await self._client.generate(backend, Operation.TXT2IMG, body, PICTURE_S)
+        reply = await self._client.generate(backend, Operation.TXT2IMG, body, PICTURE)
         if reply.status != OK:
             return Verdict.CHANGE, f"A picture of 64x64 was answered {reply.status}: its log has the reason."
         images = _raw_field(reply.body, "images", list[msgspec.Raw]) or []
@@ -158,7 +159,7 @@ class Examiner:
 
     async def _upscale(self, backend: Backend) -> tuple[Verdict, str]:
         body = {"image": base64.b64encode(grey_png(SIDE)).decode(), "upscaling_resize": 2, "upscaler_1": UPSCALER}
-        reply = await self._client.generate(backend, Operation.UPSCALE, msgspec.json.encode(body), PICTURE_S)
+        reply = await self._client.generate(backend, Operation.UPSCALE, msgspec.json.encode(body), PICTURE)
         image = _raw_field(reply.body, "image", msgspec.Raw) if reply.status == OK else None
         header = header_of(image) if image is not None else None
         if header is None or header.width != 2 * SIDE:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.domain.backends import Backend, BackendState
 from gateway.domain.catalogue import BackendInventory
@@ -18,13 +18,24 @@ from gateway.domain.errors import AttemptFailed, BackendTimedOut, BackendUnreach
 from gateway.domain.masking import masked
 from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
+from gateway.domain.replies import (
+    AnswerBody,
+    CallersFault,
+    Delivered,
+    Flaw,
+    SetAside,
+    Verdict,
+    is_loaded,
+    most_answer_bytes,
+    repair,
+    verify,
+)
 from gateway.domain.replies import AttemptFailed as FailedAttempt
-from gateway.domain.replies import CallersFault, Delivered, Flaw, SetAside, Verdict, is_loaded, repair, verify
 from gateway.flow.attention import Attendant, Attention
-from gateway.flow.byte_budget import BYTES_PER_PIXEL, ByteBudget
+from gateway.flow.byte_budget import Held, unbudgeted
 from gateway.flow.ids import new_id
 from gateway.flow.snapshot import CurrentCatalogue
-from gateway.ports import BackendClient, Granted, PoolNews, PoolStore, RawReply
+from gateway.ports import AnswerBounds, BackendClient, Granted, PoolNews, PoolStore, RawReply
 from gateway.ports.tracing import UNTRACED, Trace
 
 INTERRUPT_EVERY_S = 1.0
@@ -45,12 +56,14 @@ class Abandoned(AttemptFailed):
 class Work:
     """What one job does on its backend: `is_under_way` from before its POST until the backend itself has ended it.
 
-    `attention`: who looks at it, and whether its caller wants it to end. `trace`: who follows its call.
+    `attention`: who looks at it, and whether its caller wants it to end. `trace`: who follows its call. `held`: where
+    its answer is counted.
     """
 
     is_under_way: bool = False
     attention: Attention = field(default_factory=Attention)
     trace: Trace = UNTRACED
+    held: Held = field(default_factory=unbudgeted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,7 @@ class Attempt:
     `is_interrupted`: at the caller's wish it is fewer than asked, perhaps none.
     """
 
-    body: bytes
+    body: AnswerBody
     images: int
     adjustments: tuple[str, ...]
     backend: str
@@ -79,17 +92,16 @@ class Forwarder:
         backends: Callable[[], Mapping[str, Backend]],
         current: CurrentCatalogue,
         attendant: Attendant,
-        byte_budget: ByteBudget | None = None,
     ) -> None:
         self._attendant = attendant
         self._client = client
         self._pool = pool
         self._backends = backends
         self._current = current
-        self._byte_budget = byte_budget or ByteBudget()
 
     async def forward(self, shaped: Shaped, granted: Granted, work: Work) -> Attempt:
-        """The verified answer. Raises AttemptFailed when there is none; Abandoned while the backend may be at work.
+        """The verified answer. Raises AttemptFailed when there is none; Abandoned while the backend may be at work;
+        NoCapacity while the tenant leaves earlier answers unread.
 
         However it ends, `work` tells whether the backend may still be at it.
         """
@@ -97,15 +109,35 @@ class Forwarder:
         inventory = self._current.inventories.get(granted.backend)
         if backend is None or inventory is None:
             raise AttemptFailed("The backend was removed meanwhile.")
+        body = render(shaped, inventory)
+        bounds = AnswerBounds(run_limit_s(shaped), most_answer_bytes(shaped, len(body)))
         wanted = shaped.model.name if shaped.model else ""
         had_to_load = bool(wanted) and granted.loaded_before != wanted
         clock = asyncio.get_running_loop().time
         began = clock()
-        with self._byte_budget.expecting(answer_bytes(shaped)):
-            reply = await self._send(backend, shaped, render(shaped, inventory), work)
-        took_s = clock() - began
-        if had_to_load:
-            work.trace.past("load", took_s, swap_s_of(shaped, took_s), is_estimated=True)
+        work.held.expect(bounds.most_bytes)
+        try:
+            reply = await self._send(backend, shaped, body, bounds, work)
+            work.held.expect(len(reply.body))
+            took_s = clock() - began
+            if had_to_load:
+                work.trace.past("load", took_s, swap_s_of(shaped, took_s), is_estimated=True)
+            attempt = await self._verified(shaped, backend, inventory, reply, work, had_to_load=had_to_load)
+            work.held.answered(attempt.body.size)
+        finally:
+            work.held.expect(0)
+        return replace(attempt, took_s=took_s)
+
+    async def _verified(
+        self,
+        shaped: Shaped,
+        backend: Backend,
+        inventory: BackendInventory,
+        reply: RawReply,
+        work: Work,
+        *,
+        had_to_load: bool,
+    ) -> Attempt:
         with work.trace.step("verify"):
             verdict = verify(
                 shaped, inventory, reply.status, _plain_body(reply), interrupted_by_us=bool(work.attention.wish)
@@ -117,7 +149,7 @@ class Forwarder:
             images=len(delivered.images),
             adjustments=delivered.adjustments,
             backend=backend.name,
-            took_s=took_s,
+            took_s=0.0,
             had_to_load=had_to_load,
             is_interrupted=delivered.interrupted,
         )
@@ -149,9 +181,9 @@ class Forwarder:
         checkpoint = await self._client.get(backend, "/sdapi/v1/checkpoint", CHECKPOINT_TIMEOUT_S)
         return is_loaded(shaped, inventory, checkpoint.body)
 
-    async def _send(self, backend: Backend, shaped: Shaped, body: bytes, work: Work) -> RawReply:
+    async def _send(self, backend: Backend, shaped: Shaped, body: bytes, bounds: AnswerBounds, work: Work) -> RawReply:
         async with asyncio.TaskGroup() as group:
-            post = group.create_task(self._post(backend, shaped, body, work), name="post")
+            post = group.create_task(self._post(backend, shaped, body, bounds, work), name="post")
             self._attendant.attend(group, backend, work.attention, post)
             try:
                 reply = await asyncio.shield(post)
@@ -168,11 +200,13 @@ class Forwarder:
                 raise reply
         return reply
 
-    async def _post(self, backend: Backend, shaped: Shaped, body: bytes, work: Work) -> RawReply | AttemptFailed:
+    async def _post(
+        self, backend: Backend, shaped: Shaped, body: bytes, bounds: AnswerBounds, work: Work
+    ) -> RawReply | AttemptFailed:
         """Also a failure is an answer here, so that it can neither hide a cancellation nor be hidden by one."""
         work.is_under_way = True
         try:
-            reply = await self._client.generate(backend, shaped.operation, body, run_limit_s(shaped))
+            reply = await self._client.generate(backend, shaped.operation, body, bounds)
         except AttemptFailed as failed:
             work.is_under_way = not isinstance(failed, BackendUnreachable)
             return failed
@@ -192,12 +226,6 @@ class Forwarder:
             await self._pool.publish(new_id(), PoolNews(states={backend.name: state}))
         except StoreUnavailable:
             return  # the watcher finds out by itself
-
-
-def answer_bytes(shaped: Shaped) -> int:
-    """What an answer can hardly be larger than: its pictures as base64."""
-    width, height = shaped.expected or (0, 0)
-    return shaped.images_asked * width * height * BYTES_PER_PIXEL
 
 
 def _plain_body(reply: RawReply) -> bytes:

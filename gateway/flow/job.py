@@ -179,7 +179,7 @@ class Job:
             "generation_s": self.timing.generation_s,
             "gpu_seconds": self.timing.generation_s,
             "images": images,
-            "bytes_out": len(self._attempt.body) if self._attempt else 0,
+            "bytes_out": self._attempt.body.size if self._attempt else 0,
             "attempts": self.attempts,
             "reason": "; ".join(self._failures) or (str(error) if error else ""),
         }

@@ -27,7 +27,9 @@ from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
 from gateway.domain.options import effective
 from gateway.domain.parameters import OperatorPolicy, Shaped, ShapingContext, shape
+from gateway.domain.replies import AnswerBody
 from gateway.flow.authenticate import NOWHERE, Authenticator, Epoch, Origin
+from gateway.flow.byte_budget import Held, unbudgeted
 from gateway.flow.enter import Entrance, KeysChanged, OwnOptionsChanged
 from gateway.flow.faults import Faults
 from gateway.flow.forward import Abandoned, Attempt, Forwarder, nothing_made
@@ -48,7 +50,10 @@ LOOKUPS = 3
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request for a job, as it came in. `credential` is the key as sent, None if there is none."""
+    """One request for a job, as it came in. `credential` is the key as sent, None if there is none.
+
+    `held` counts its bytes, and is given back by who made it.
+    """
 
     operation: Operation
     body: bytes
@@ -56,13 +61,14 @@ class Call:
     request_id: str
     origin: Origin = NOWHERE
     trace: Trace = UNTRACED
+    held: Held = field(default_factory=unbudgeted)
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
     """The answer's body as JSON, with what its headers tell."""
 
-    body: bytes
+    body: AnswerBody
     job_id: str
     adjustments: tuple[str, ...]
     timing: Timing
@@ -98,7 +104,7 @@ class Gateway:
                 shaped, options_version = await self._shaped(call, caller)
                 job = Job(new_id(), caller, shaped, call.request_id, self.way_out, self.log)
                 job.options_version = options_version
-                job.work.trace = call.trace
+                job.work.trace, job.work.held = call.trace, call.held
                 self.faults.refuse(shaped, job.fingerprint)
                 job.could_run_on = self.faults.candidates(shaped, shaped.runnable_on)
                 try:

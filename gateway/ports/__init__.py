@@ -51,12 +51,14 @@ from gateway.ports.own import (
 )
 from gateway.ports.pool import BegunJob, PoolChanges, PoolNews, PoolStore, QueueReader, SlotView, WaitingJob
 from gateway.ports.rates import Rate, RateState
-from gateway.ports.servers import BackendClient, RawReply
+from gateway.ports.servers import MOST_LIST_BYTES, AnswerBounds, BackendClient, RawReply
 
 __all__ = [
+    "MOST_LIST_BYTES",
     "AdminTokens",
     "Admitted",
     "Announcer",
+    "AnswerBounds",
     "Asked",
     "BackendClient",
     "Beat",

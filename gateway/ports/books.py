@@ -17,11 +17,10 @@ class KeyStore(Protocol):
     """Keys with their tenants, plans, grants and overrides."""
 
     async def find_caller(self, digest: str) -> Caller | None:
-        """The caller whose key has this SHA-256, None if there is none or it is revoked. Expiry is the flow's to
-        check."""
+        """The caller whose key has this SHA-256, None if there is none; the flow checks expiry and revocation."""
 
     async def find_digests(self) -> frozenset[str]:
-        """The SHA-256 of every key that `find_caller` would find."""
+        """The SHA-256 of every key that is not revoked."""
 
 
 class Ledger(Protocol):

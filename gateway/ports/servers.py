@@ -20,14 +20,27 @@ class RawReply:
     date: str = ""
 
 
-class BackendClient(Protocol):
-    """HTTP to SD.Next servers. Raises BackendUnreachable, BackendBroke or BackendTimedOut, never a foreign error."""
+MOST_LIST_BYTES = 16_000_000
+"""Of a list, of options, or of a progress with its preview: all that is read of a backend beside its jobs."""
 
-    async def generate(self, backend: Backend, operation: Operation, body: bytes, run_limit_s: float) -> RawReply:
+
+@dataclass(frozen=True, slots=True)
+class AnswerBounds:
+    """When an attempt is given up: after so many seconds, or when its answer is larger than `most_bytes`."""
+
+    run_limit_s: float
+    most_bytes: int
+
+
+class BackendClient(Protocol):
+    """HTTP to SD.Next servers. Raises BackendUnreachable, BackendBroke, BackendTimedOut or BackendAnswerTooLarge, never
+    a foreign error."""
+
+    async def generate(self, backend: Backend, operation: Operation, body: bytes, bounds: AnswerBounds) -> RawReply:
         """Send one job and read the whole answer."""
 
     async def get(self, backend: Backend, path: str, timeout_s: float) -> RawReply:
-        """Read a route of the backend."""
+        """Read a route of the backend, at most `MOST_LIST_BYTES` of it."""
 
     async def post(self, backend: Backend, path: str, body: bytes, timeout_s: float) -> RawReply:
         """Post to a route of the backend; an empty body is sent as none."""

@@ -38,6 +38,7 @@ from gateway.flow.account import Account
 from gateway.flow.attention import Attendant
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.byte_budget import ByteBudget
+from gateway.flow.call_limits import CallLimits
 from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
@@ -85,6 +86,7 @@ class Services:
     current: CurrentCatalogue
     readiness: Readiness
     byte_budget: ByteBudget
+    call_limits: CallLimits
     account: Account
     rescans: Rescanner
     meter: Meter
@@ -204,7 +206,7 @@ def _assemble(
     ledger, held, epoch, current = SqlLedger(stores.database), HeldJobs(), Epoch(), CurrentCatalogue()
     byte_budget, way_out = _byte_budget(settings), Exit(stores.jobs, held)
     upkeep = Upkeep(client, stores.pool, stores.jobs, held, _found(stores.manager, log))
-    forwarder = Forwarder(client, stores.pool, roster.backends, current, Attendant(client, stores.own), byte_budget)
+    forwarder = Forwarder(client, stores.pool, roster.backends, current, Attendant(client, stores.own))
     gateway = Gateway(
         Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         Entrance(stores.jobs, ledger, held),
@@ -236,7 +238,8 @@ def _assemble(
     readiness = Readiness(pulse, current)
     gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget, bookkeeper)
     supervisor.add("gauges", gauges.run)
-    return Services(gateway, current, readiness, byte_budget, account, rescans, meter), supervisor
+    limits = CallLimits(settings.key_calls_per_minute, settings.address_calls_per_minute)
+    return Services(gateway, current, readiness, byte_budget, limits, account, rescans, meter), supervisor
 
 
 def _leading(stores: Stores, ledger: SqlLedger, log: Log) -> tuple[Dispatcher, Bookkeeper, dict[str, Loop]]:

@@ -17,9 +17,15 @@ from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.scripts import load_script
 from gateway.adapters.sql.engine import Database
 from gateway.domain.backends import Backend
-from gateway.domain.errors import BackendBroke, BackendTimedOut, BackendUnreachable, StoreUnavailable
+from gateway.domain.errors import (
+    BackendAnswerTooLarge,
+    BackendBroke,
+    BackendTimedOut,
+    BackendUnreachable,
+    StoreUnavailable,
+)
 from gateway.domain.jobs import Operation
-from gateway.ports import RawReply
+from gateway.ports import AnswerBounds, RawReply
 from gateway.ports.metrics import EndedCall, Sample
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
@@ -172,8 +178,8 @@ class Client:
     def __init__(self, answer):
         self.answer, self.asked = answer, []
 
-    async def generate(self, backend, operation, body, run_limit_s):
-        self.asked.append((backend.name, operation, body, run_limit_s))
+    async def generate(self, backend, operation, body, bounds):
+        self.asked.append((backend.name, operation, body, bounds))
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -196,18 +202,21 @@ class Client:
         (BackendUnreachable("x"), "unreachable"),
         (BackendBroke("x"), "broke_off"),
         (BackendTimedOut("x"), "timed_out"),
+        (BackendAnswerTooLarge("x"), "too_large"),
         (ValueError("x"), "cancelled"),
     ],
 )
 async def test_a_job_at_a_backend_is_counted_by_what_became_of_it_and_no_longer_running(answer, result):
     metrics, client = Metrics(), Client(answer)
     measured = MeasuredClient(client, metrics)
-    (came,) = await asyncio.gather(measured.generate(BACKEND, Operation.TXT2IMG, b"{}", 5.0), return_exceptions=True)
+    (came,) = await asyncio.gather(
+        measured.generate(BACKEND, Operation.TXT2IMG, b"{}", AnswerBounds(5.0, 1_000)), return_exceptions=True
+    )
     assert came is answer
     after = shown(metrics)
     assert after.pop("gateway_backend_busy_seconds_total{gpu-1}") > 0
     assert after == {f"gateway_backend_answers_total{{gpu-1,{result}}}": 1}
-    assert client.asked == [("gpu-1", Operation.TXT2IMG, b"{}", 5.0)]
+    assert client.asked == [("gpu-1", Operation.TXT2IMG, b"{}", AnswerBounds(5.0, 1_000))]
 
 
 async def test_other_requests_to_a_backend_pass_uncounted():

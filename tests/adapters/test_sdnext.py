@@ -15,9 +15,15 @@ import pytest
 
 from gateway.adapters.sdnext import SdnextClient
 from gateway.domain.backends import Backend
-from gateway.domain.errors import AttemptFailed, BackendBroke, BackendTimedOut, BackendUnreachable
+from gateway.domain.errors import (
+    AttemptFailed,
+    BackendAnswerTooLarge,
+    BackendBroke,
+    BackendTimedOut,
+    BackendUnreachable,
+)
 from gateway.domain.jobs import Operation
-from gateway.ports import RawReply
+from gateway.ports import AnswerBounds, RawReply
 from tests.support.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -93,8 +99,8 @@ def then(data: bytes, step: Callable[[asyncio.StreamWriter], Awaitable[None]]):
     return both
 
 
-def generate(client: SdnextClient, backend: Backend, run_limit_s: float = 30.0):
-    return client.generate(backend, Operation.TXT2IMG, b'{"a":1}', run_limit_s)
+def generate(client: SdnextClient, backend: Backend, run_limit_s: float = 30.0, most_bytes: int = 1_000):
+    return client.generate(backend, Operation.TXT2IMG, b'{"a":1}', AnswerBounds(run_limit_s, most_bytes))
 
 
 async def test_a_job_is_sent_as_json_and_the_whole_answer_comes_back_as_it_was():
@@ -226,6 +232,74 @@ async def test_an_answer_that_is_not_whole_is_broken_off_and_the_job_is_sent_onc
         with pytest.raises(BackendBroke):
             await generate(client, server.backend)
         assert len(server.requests) == 1
+
+
+OK_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+MOST_SENT = 40_000_000  # what an endless answer sends before its test gives up
+
+
+def endless(start: bytes, piece: bytes):
+    """An answer without an end: back when the client closes the connection, an AssertionError if it never does."""
+
+    async def send(writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        for _ in range(MOST_SENT // len(piece)):
+            writer.write(piece)
+            await writer.drain()
+        raise AssertionError("the client reads on and on")
+
+    return send
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000000\r\n\r\n{", id="3 GB announced"),
+        pytest.param(endless(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000000\r\n\r\n", b"x" * 9000), id="3 GB sent"),
+        pytest.param(endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 9000), id="until it closes"),
+        pytest.param(endless(OK_CHUNKED, b"2328\r\n" + b"x" * 9000 + b"\r\n"), id="chunks"),
+        pytest.param(endless(OK_CHUNKED + b"ffffffff\r\n", b"x" * 9000), id="one chunk"),
+        pytest.param(
+            endless(b"HTTP/1.1 500 X\r\nContent-Encoding: gzip\r\n\r\n", b"x" * 9000), id="compressed, an error"
+        ),
+    ],
+)
+async def test_an_answer_larger_than_it_can_be_is_not_read_on_and_its_connection_is_closed(step):
+    async with serving(step) as (client, server):
+        with pytest.raises(BackendAnswerTooLarge, match="larger than"):
+            await generate(client, server.backend, most_bytes=100_000)
+        await server.ended.wait()
+        assert (await generate(client, server.backend)).status == 200
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 100), id="headers"),
+        pytest.param(endless(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 9000), id="a header"),
+        pytest.param(endless(b"HTTP/1.1 ", b"2" * 9000), id="a status"),
+        pytest.param(endless(OK_CHUNKED + b"0\r\n", b"X: y\r\n" * 100), id="trailers"),
+    ],
+)
+async def test_a_head_without_an_end_is_broken_off(step):
+    async with serving(step) as (client, server):
+        with pytest.raises(BackendBroke):
+            await generate(client, server.backend)
+        await server.ended.wait()
+
+
+async def test_an_answer_of_just_the_largest_size_is_whole():
+    body = b"x" * 100_000
+    async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + body) as (client, server):
+        assert (await generate(client, server.backend, most_bytes=len(body))).body == body
+
+
+async def test_a_list_is_bound_too():
+    async with serving(endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 90_000)) as (client, server):
+        with pytest.raises(BackendAnswerTooLarge, match=r"16\.0 MB"):
+            await client.get(server.backend, "/sdapi/v1/sd-models", 60.0)
+        await server.ended.wait()
 
 
 async def test_a_job_is_not_sent_again_on_a_connection_that_dies_under_it():

@@ -19,6 +19,7 @@ from gateway.api.compression import Compression
 from gateway.api.cors import Cors
 from gateway.api.errors import on_gateway_error, on_http_error
 from gateway.api.middleware import Edge
+from gateway.api.sending import Holding
 from gateway.domain.errors import GatewayError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -58,6 +59,7 @@ def application(
         exception_handlers={GatewayError: on_gateway_error, HTTPException: on_http_error},
         middleware=[
             Middleware(Edge, cors=Cors(origins), trusted=trusted, log=log or Lines()),
+            Middleware(Holding),
             Middleware(Compression),
         ],
     )

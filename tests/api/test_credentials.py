@@ -58,6 +58,35 @@ def test_an_empty_authorization_leaves_the_word_to_x_api_key():
     assert credential_of({"authorization": "Basic ", "x-api-key": KEY}) == KEY
 
 
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJwcm94eSJ9.c2lnbmF0dXJl"
+OTHER = "sk-another-key-0123456789"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "api_key", "counts"),
+    [
+        (basic("proxy:its-own-password"), KEY, KEY),
+        (basic("proxy:its:own:password"), KEY, KEY),
+        (basic("its-own-password"), KEY, KEY),
+        (f"Bearer {JWT}", KEY, KEY),
+        ("Basic !!!not-base64!!!", KEY, KEY),
+        (basic(f"{KEY}:its-own-password"), None, KEY),
+        (basic(f"{OTHER}:{KEY}"), None, KEY),
+        (basic(f"u:{OTHER}"), KEY, OTHER),
+        (f"Bearer {OTHER}", KEY, OTHER),
+        (f"Bearer {KEY}", "undefined", KEY),
+        (basic("proxy:its-own-password"), None, "its-own-password"),
+        (basic("proxy:its-own-password"), "mistyped", "its-own-password"),
+        (f"Bearer {JWT}", None, JWT),
+        (basic("x:None"), "null", None),
+        ("Bearer undefined", "", None),
+    ],
+)
+def test_a_proxys_own_password_or_token_beside_a_key_is_passed_over(authorization, api_key, counts):
+    headers = {"authorization": authorization} | ({} if api_key is None else {"x-api-key": api_key})
+    assert credential_of(headers) == counts
+
+
 def test_basic_counts_before_x_api_key():
     assert credential_of({"authorization": basic(f"u:{KEY}"), "x-api-key": "sk-another-key-0123456789"}) == KEY
 
@@ -82,6 +111,9 @@ def request(path_key=None, client=("192.0.2.1", 4711), **headers):
         (request("sk-in-path"), ("sk-in-path", Origin("192.0.2.1", is_in_path=True))),
         (request("sk-in-path", authorization="Basic "), ("sk-in-path", Origin("192.0.2.1", is_in_path=True))),
         (request("sk-in-path", x_api_key=KEY), (KEY, Origin("192.0.2.1"))),
+        (request(OTHER, x_api_key=KEY), (KEY, Origin("192.0.2.1"))),
+        (request(KEY, authorization=basic("proxy:its-own-password")), (KEY, Origin("192.0.2.1", is_in_path=True))),
+        (request("no-key", authorization=basic("proxy:password")), ("password", Origin("192.0.2.1"))),
         (request(client=None), (None, Origin(""))),
     ],
 )

@@ -13,6 +13,7 @@ from gateway.api.refused import REFUSED
 from gateway.asgi import routes
 from gateway.flow.account import Account
 from gateway.flow.byte_budget import ByteBudget
+from gateway.flow.call_limits import CallLimits
 from gateway.flow.readiness import Readiness
 from gateway.wiring import Services
 from tests.flow.world import Keys, LoopStore, MemoryLedger, Process
@@ -37,7 +38,9 @@ async def served():
     account = Account(MemoryLedger(), process.own, lambda: 0.0)
     readiness = Readiness(process.pulse, process.current)
     table = routes(
-        Services(process.gateway, process.current, readiness, ByteBudget(), account, process.rescans, Metrics())
+        Services(
+            process.gateway, process.current, readiness, ByteBudget(), CallLimits(), account, process.rescans, Metrics()
+        )
     )
     return {operation for operation in OPERATIONS if any(takes(route, operation) for route in table)}
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from gateway.api.errors import CallerLeft
-from gateway.api.sdapi import answer_of, read_body, while_connected
-from gateway.domain.errors import BodyTooLarge, NoCapacity
+from gateway.api.sdapi import answer_of, while_connected
+from gateway.domain.errors import NoCapacity
 from gateway.domain.keys import Caller
 from gateway.domain.plans import Plan
+from gateway.domain.replies import AnswerBody
 from gateway.flow.job import Timing
 from gateway.flow.serve import Served
 from gateway.ports import RateState
@@ -34,36 +35,7 @@ def request_with(*messages, **headers):
     return request
 
 
-def part(body, *, more):
-    return {"type": "http.request", "body": body, "more_body": more}
-
-
 GONE = {"type": "http.disconnect"}
-
-
-async def test_a_body_is_put_together_from_its_parts():
-    assert await read_body(request_with(part(b"ab", more=True), part(b"c", more=False)), 3) == b"abc"
-
-
-@pytest.mark.parametrize("announced", ["4", "99999999999"])
-async def test_a_body_announced_too_large_is_refused_before_a_byte_of_it_is_received(announced):
-    request = request_with(part(b"abcd", more=False), content_length=announced)
-    with pytest.raises(BodyTooLarge):
-        await read_body(request, 3)
-    assert len(request.scope["left"]) == 1
-
-
-@pytest.mark.parametrize("announced", ["", "3", "²", "-1", "x"])
-async def test_a_body_that_grows_too_large_is_refused_when_it_does(announced):
-    request = request_with(*(part(b"ab", more=True) for _ in range(9)), content_length=announced)
-    with pytest.raises(BodyTooLarge, match=r"larger than 3e-06 MB"):
-        await read_body(request, 3)
-    assert len(request.scope["left"]) == 7
-
-
-async def test_a_caller_who_leaves_while_sending_is_noticed():
-    with pytest.raises(ClientDisconnect):
-        await read_body(request_with(part(b"ab", more=True), GONE), 3)
 
 
 async def test_work_that_ends_is_the_result_and_nobody_watches_any_more():
@@ -106,7 +78,7 @@ async def test_when_the_caller_leaves_the_work_is_cancelled_and_ends_first(failu
 
 def test_an_answer_tells_where_the_time_went_and_its_parts_are_all_of_it():
     timing = Timing(queue_s=1.0, swap_s=2.0, generation_s=3.0)
-    served = Served(b"{}", "j-1", ("steps 200 -> 150",), timing, RateState(19, 0.5), CALLER)
+    served = Served(AnswerBody(()), "j-1", ("steps 200 -> 150",), timing, RateState(19, 0.5), CALLER)
     headers = answer_of(served, {"all": 7.5, "auth": 0.25, "body": 0.75}).headers
     assert headers["server-timing"] == (
         "auth;dur=250.0, body;dur=750.0, queue;dur=1000.0, swap;dur=2000.0, generate;dur=3000.0, gateway;dur=500.0"

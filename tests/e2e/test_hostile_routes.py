@@ -63,7 +63,8 @@ def test_no_call_of_any_route_breaks_it_or_reaches_a_backend_unshaped(pool, requ
     dice = random.Random(request.config.getoption("--bodies-seed"))  # noqa: S311 - repeatable, not secret
     instant = {"time_scale": "0", "loras": "inky", "upscalers": "fixed", "upscaler_weights": "ESRGAN 4x GAN"}
     sims = [pool.add_sim(name, "red,blue", **instant) for name in ("one", "two")]
-    gateway = pool.start(default_model="red", caption_models=",".join(CAPTIONERS))
+    unlimited = dict.fromkeys(("key_calls_per_minute", "address_calls_per_minute"), "1000000000")
+    gateway = pool.start(default_model="red", caption_models=",".join(CAPTIONERS), **unlimited)
     pool.add_key(KEY, "hostile", LIMITS)
     served = served_by(gateway)
     refused = [tuple(operation.split(" ")) for operation in REFUSED]

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from gateway.domain.backends import Backend
-from gateway.domain.errors import BackendTimedOut
+from gateway.domain.errors import BackendAnswerTooLarge, BackendTimedOut
 from gateway.domain.progress import Shown
 from gateway.flow.attention import Attendant, Attention
 from gateway.ports import RawReply
@@ -23,7 +23,7 @@ class Wire:
     """Keeps what it is asked; answers nonsense, or not at all."""
 
     def __init__(self):
-        self.asked, self.is_silent = [], False
+        self.asked, self.is_silent, self.has_large_previews = [], False, False
 
     async def get(self, backend, path, timeout_s):
         return await self.post(backend, path, b"", timeout_s)
@@ -32,6 +32,8 @@ class Wire:
         self.asked.append((asyncio.get_running_loop().time(), path))
         if self.is_silent:
             raise BackendTimedOut("silent")
+        if self.has_large_previews and path.endswith("=false"):
+            raise BackendAnswerTooLarge("large")
         return RawReply(200, b"{nonsense")
 
 
@@ -104,6 +106,16 @@ async def test_the_preview_is_asked_for_only_where_somebody_wants_it(attendant, 
     await attending(attendant, attention, 0.5)
     assert [path.partition("?")[2] for _, path in wire.asked] == [
         "skip_current_image=true", "skip_current_image=false",
+    ]  # fmt: skip
+
+
+async def test_a_preview_that_is_too_large_is_not_asked_for_again_and_the_progress_is(attendant, wire):
+    attention, wire.has_large_previews = Attention("j1"), True
+    for _ in range(2):
+        attention.look(with_preview=True)
+        await attending(attendant, attention, 0.5)
+    assert [path.partition("?")[2] for _, path in wire.asked] == [
+        "skip_current_image=false", "skip_current_image=true",
     ]  # fmt: skip
 
 

@@ -106,6 +106,26 @@ async def test_an_expired_key_is_told_that_it_expired():
         await ours.authenticate(KEY)
 
 
+async def test_a_revoked_key_is_told_so_to_who_has_the_whole_of_it_and_an_unknown_one_is_not():
+    keys = ManyKeys(KEY, caller=bound(is_revoked=True, expires_at=0.0))
+    ours, _ = authenticator(keys)
+    for _ in range(2 * BURST):
+        with pytest.raises(Forbidden, match="revoked"):
+            await ours.authenticate(KEY, HERE)
+    assert len(keys.looked_up) == 1
+    with pytest.raises(Unauthenticated, match="not known"):
+        await ours.authenticate(KEY[:-1] + "b", HERE)
+
+
+async def test_a_key_revoked_while_it_is_cached_is_refused_in_the_new_epoch():
+    keys = ManyKeys(KEY)
+    ours, epoch = authenticator(keys)
+    await ours.authenticate(KEY, HERE)
+    keys.caller, epoch.current = bound(is_revoked=True), "second"
+    with pytest.raises(Forbidden, match="revoked"):
+        await ours.authenticate(KEY, HERE)
+
+
 async def test_a_key_known_before_works_for_a_while_without_the_database():
     keys = Keys()
     ours, _ = authenticator(keys)

@@ -1,4 +1,4 @@
-"""The byte budget in virtual time."""
+"""The byte budget in virtual time; one kB here is `KB` bytes, above what is always let in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import NoCapacity
-from gateway.flow.byte_budget import WAIT_S, ByteBudget, Held
+from gateway.flow.byte_budget import (
+    MOST_ARRIVING_OF_SENDER,
+    MOST_ARRIVING_OF_TENANT,
+    SMALL_BYTES,
+    WAIT_S,
+    ByteBudget,
+    Held,
+)
 
 pytestmark = pytest.mark.virtual_time
+KB = SMALL_BYTES * 2
 
 
 async def let_others_run() -> None:
@@ -19,121 +27,239 @@ async def let_others_run() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_body_that_does_not_fit_waits_until_another_call_gives_its_bytes_back():
-    budget = ByteBudget(100)
-    first = await budget.take("a", 40)
-    await budget.take("b", 50)
+def call(budget: ByteBudget, tenant: str = "a", sender: str = "key") -> Held:
+    held = budget.call()
+    held.belongs_to(tenant, sender)
+    return held
+
+
+async def body(budget: ByteBudget, tenant: str, size: int, *, is_last: bool = True) -> Held:
+    held = call(budget, tenant)
+    await held.add(size, is_last=is_last)
+    return held
+
+
+async def refused(held: Held, size: int) -> bool:
+    try:
+        await held.add(size, is_last=False)
+    except NoCapacity:
+        return True
+    return False
+
+
+async def test_a_piece_that_does_not_fit_waits_until_another_call_gives_its_bytes_back():
+    budget = ByteBudget(100 * KB)
+    first = await body(budget, "a", 40 * KB)
+    second = await body(budget, "b", 20 * KB)
     async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(budget.take("c", 30))
+        waiting = group.create_task(second.add(20 * KB, is_last=True))
         await let_others_run()
-        assert not waiting.done()
+        assert (waiting.done(), budget.waiting) == (False, 1)
         first.give_back()
-    assert (waiting.result().size, budget.used) == (30, 80)
+    assert (second.size, budget.used, budget.waiting) == (40 * KB, 40 * KB, 0)
 
 
-async def test_a_body_that_finds_no_room_is_refused_after_five_seconds_with_a_time_to_come_back():
-    budget = ByteBudget(100)
-    await budget.take("a", 50)
-    await budget.take("b", 50)
-    began = asyncio.get_running_loop().time()
-    with pytest.raises(NoCapacity) as refused:
-        await budget.take("c", 1)
+async def test_a_piece_that_finds_no_room_is_refused_after_five_seconds_with_a_time_to_come_back():
+    budget = ByteBudget(100 * KB)
+    await body(budget, "a", 50 * KB)
+    began, late = asyncio.get_running_loop().time(), call(budget)
+    with pytest.raises(NoCapacity) as caught:
+        await late.add(KB, is_last=True)
     assert asyncio.get_running_loop().time() - began == pytest.approx(WAIT_S)
-    assert (refused.value.retry_after_s, budget.used) == (WAIT_S, 100)
+    assert (caught.value.retry_after_s, budget.used, late.size) == (WAIT_S, 50 * KB, 0)
 
 
-async def test_a_tenant_at_its_half_waits_while_another_is_let_in_behind_it():
-    budget = ByteBudget(100)
-    held = await budget.take("a", 50)
+async def test_two_tenants_with_all_they_may_have_leave_room_for_a_third():
+    budget = ByteBudget(120 * KB)
+    await body(budget, "a", 60 * KB)
+    for _ in range(30):
+        await body(budget, "b", KB)
+    await body(budget, "c", 15 * KB)
+    assert budget.used <= 120 * KB
+
+
+async def test_two_tenants_who_announce_large_bodies_and_send_a_byte_each_take_two_bytes():
+    budget = ByteBudget(64_000_000)
+    for tenant in "ab":
+        await body(budget, tenant, 1, is_last=False)
+    assert budget.used == 2
+    await body(budget, "c", 30_000_000)
+
+
+async def test_a_call_without_pictures_is_let_in_whatever_others_hold():
+    budget = ByteBudget(100 * KB)
+    full = await body(budget, "a", 50 * KB)
+    full.expect(500 * KB)
+    small = await body(budget, "a", SMALL_BYTES)
+    assert small.size == SMALL_BYTES
+
+
+async def test_bodies_stuck_half_sent_are_refused_newest_first_and_only_until_the_others_have_room():
+    budget = ByteBudget(80 * KB)
+    calls = [await body(budget, "a", 10 * KB, is_last=False) for _ in range(4)]
+    outcomes = await asyncio.gather(*(refused(held, 10 * KB) for held in calls))
+    assert outcomes == [False, False, True, True]
+    assert budget.used == 40 * KB
+
+
+async def test_a_body_waits_five_seconds_in_all_and_not_for_each_of_its_pieces():
+    budget, began = ByteBudget(80 * KB), asyncio.get_running_loop().time()
+    calls = [await body(budget, "a", 4 * KB, is_last=False) for _ in range(10)]
+
+    async def send(held: Held) -> bool:
+        for _ in range(6):
+            if await refused(held, KB):
+                return True
+        return False
+
+    outcomes = await asyncio.gather(*(send(held) for held in calls))
+    assert outcomes == [False] * 4 + [True] * 6
+    assert asyncio.get_running_loop().time() - began <= WAIT_S + 0.1
+
+
+async def test_the_older_of_a_tenants_calls_is_not_passed_by_younger_ones():
+    budget = ByteBudget(80 * KB)
+    older, younger, filling = call(budget), call(budget), await body(budget, "a", 30 * KB)
     async with asyncio.TaskGroup() as group:
-        same = group.create_task(budget.take("a", 10))
+        first = group.create_task(older.add(20 * KB, is_last=True))
         await let_others_run()
-        await budget.take("b", 40)
-        assert not same.done()
-        held.give_back()
-    assert budget.used == 50
+        second = group.create_task(younger.add(5 * KB, is_last=True))
+        await let_others_run()
+        assert (first.done(), second.done()) == (False, False)
+        filling.give_back()
+    assert budget.used == 25 * KB
 
 
-async def test_a_large_body_is_not_passed_by_small_ones_for_ever():
-    budget = ByteBudget(100)
-    held = [await budget.take("a", 40), await budget.take("b", 40)]
+@pytest.mark.parametrize(
+    ("senders", "most"), [(["key"], MOST_ARRIVING_OF_SENDER), (["k1", "k2", "k3"], MOST_ARRIVING_OF_TENANT)]
+)
+async def test_only_so_many_bodies_of_a_tenant_and_of_a_sender_are_under_way(senders, most):
+    budget = ByteBudget()
+    under_way = [call(budget, "a", senders[number % len(senders)]) for number in range(most)]
+    for held in under_way:
+        await held.add(1, is_last=False)
     async with asyncio.TaskGroup() as group:
-        large = group.create_task(budget.take("c", 50))
+        beyond = group.create_task(call(budget, "a", senders[0]).add(1, is_last=False))
         await let_others_run()
-        small = group.create_task(budget.take("d", 10))
-        await let_others_run()
-        assert not small.done()
-        held[0].give_back()
-    assert (large.result().size, small.result().size, budget.used) == (50, 10, 100)
+        assert not beyond.done()
+        await call(budget, "a", senders[0]).add(SMALL_BYTES, is_last=True)  # whole at once: it was never under way
+        await call(budget, "b", senders[0]).add(1, is_last=False)
+        await under_way[0].add(0, is_last=True)
+    assert budget.used == most + SMALL_BYTES + 2
 
 
-async def test_a_call_that_stands_alone_is_let_in_whatever_its_size():
-    budget = ByteBudget(100)
-    alone = await budget.take("a", 500)
-    alone.give_back()
-    assert budget.used == 0
-
-
-async def test_an_expected_answer_is_counted_and_never_waits():
-    budget = ByteBudget(100)
-    await budget.take("a", 90)
-    with budget.expecting(50):
-        assert budget.used == 140
-    assert budget.used == 90
-
-
-async def test_a_caller_who_leaves_while_waiting_holds_nothing():
-    budget = ByteBudget(100)
-    held = await budget.take("a", 100)
-    async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(budget.take("b", 10))
-        await let_others_run()
-        waiting.cancel()
+async def test_an_answer_under_way_is_counted_with_the_most_it_can_be_then_as_it_is():
+    budget = ByteBudget(100 * KB)
+    held = await body(budget, "a", 40 * KB)
+    held.expect(100 * KB)
+    assert budget.used == 140 * KB
+    held.answered(30 * KB)
+    assert budget.used == 70 * KB
+    held.sending(10 * KB)
+    assert budget.used == 30 * KB, "its body is not needed any more"
     held.give_back()
     assert budget.used == 0
 
 
-async def test_a_caller_who_leaves_in_the_very_turn_it_is_let_in_holds_nothing():
-    budget = ByteBudget(100)
-    held = await budget.take("a", 100)
+async def test_who_does_not_read_its_answers_gets_no_further_ones_and_others_do():
+    budget = ByteBudget(100 * KB)
+    slow = call(budget)
+    slow.expect(60 * KB)
+    slow.answered(60 * KB)
+    slow.sending(60 * KB)
+    with pytest.raises(NoCapacity, match="not been read"):
+        call(budget).expect(KB)
+    call(budget, "b").expect(KB)
+    slow.give_back()
+    call(budget).expect(KB)
+
+
+async def test_a_caller_who_leaves_while_waiting_holds_nothing():
+    budget = ByteBudget(100 * KB)
+    full, leaving = await body(budget, "a", 50 * KB), call(budget)
     async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(budget.take("b", 10))
+        waiting = group.create_task(leaving.add(10 * KB, is_last=False))
         await let_others_run()
-        held.give_back()
         waiting.cancel()
+    full.give_back()
+    leaving.give_back()
+    assert (budget.used, budget.waiting) == (0, 0)
+
+
+async def test_a_caller_who_leaves_in_the_very_turn_it_is_let_in_holds_nothing():
+    budget = ByteBudget(100 * KB)
+    full, leaving = await body(budget, "a", 50 * KB), call(budget)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(leaving.add(10 * KB, is_last=False))
+        await let_others_run()
+        full.give_back()
+        waiting.cancel()
+    leaving.give_back()
     assert budget.used == 0
 
 
 async def test_giving_back_twice_gives_back_once():
-    budget = ByteBudget(100)
-    other, held = await budget.take("a", 10), await budget.take("a", 30)
+    budget = ByteBudget(100 * KB)
+    other, held = await body(budget, "a", KB), await body(budget, "a", 3 * KB)
     held.give_back()
     held.give_back()
-    assert (budget.used, other.size) == (10, 10)
+    assert (budget.used, other.size) == (KB, KB)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60), st.booleans()), max_size=40))
-def test_whatever_is_asked_the_budget_and_each_tenants_half_hold_and_all_comes_back(steps):
-    async def history() -> None:
-        budget, held = ByteBudget(100), list[tuple[str, Held]]()
-        for tenant, size, is_leaving in steps:
-            if is_leaving and held:
-                held.pop(0)[1].give_back()
-            task = asyncio.ensure_future(budget.take(tenant, size))
-            await let_others_run()
-            if task.done():
-                held.append((tenant, task.result()))
-            else:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-            sizes = [one.size for _, one in held]
-            assert budget.used == sum(sizes)
-            assert len(sizes) <= 1 or sum(sizes) <= 100
-            for name in "abc":
-                own = [one.size for owner, one in held if owner == name]
-                assert len(own) <= 1 or sum(own) <= 50
-        for _, one in held:
-            one.give_back()
-        assert budget.used == 0
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["begin", "grow", "end", "leave", "answer", "send"]),
+        st.integers(0, 7),
+        st.sampled_from([1, SMALL_BYTES, KB, 9 * KB, 33 * KB]),
+    ),
+    max_size=60,
+)
 
-    asyncio.run(history())
+
+class History:
+    """Calls of four tenants that do as the steps say."""
+
+    def __init__(self) -> None:
+        self.total = 100 * KB
+        self.budget = ByteBudget(self.total)
+        self.calls: list[Held] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def take(self, step: str, number: int, size: int) -> None:
+        if step == "begin" or not self.calls:
+            self.calls.append(call(self.budget, "abcd"[number % 4]))
+            return
+        held = self.calls[number % len(self.calls)]
+        if step in ("grow", "end"):
+            self.tasks.append(asyncio.ensure_future(held.add(size, is_last=step == "end")))
+        else:
+            {"leave": lambda _: held.give_back(), "answer": held.answered, "send": held.sending}[step](size)
+
+    def check(self) -> None:
+        assert self.budget.used == sum(held.size for held in self.calls)
+        assert sum(held.body_bytes for held in self.calls if held.body_bytes > SMALL_BYTES) <= self.total
+
+    async def end(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for held in self.calls:
+            held.give_back()
+        assert (self.budget.used, self.budget.waiting) == (0, 0)
+
+
+async def play(steps: list[tuple[str, int, int]]) -> None:
+    history = History()
+    for step in steps:
+        history.take(*step)
+        await let_others_run()
+        history.check()
+    beside = sum(held.size for held in history.calls if held.body_bytes <= SMALL_BYTES or held.size > held.body_bytes)
+    if not beside:  # bodies alone, of four tenants at most
+        history.calls.append(await body(history.budget, "newcomer", history.total // 10))
+    await history.end()
+
+
+@given(STEPS)
+def test_whatever_comes_large_bodies_stay_in_the_budget_a_newcomer_gets_in_and_all_comes_back(steps):
+    asyncio.run(play(steps))

@@ -35,7 +35,7 @@ async def test_a_good_answer_is_given_on_with_how_long_it_took():
         attempt = await forward(world, batch_size=2)
         assert (attempt.images, attempt.backend, attempt.had_to_load) == (2, "a", False)
         assert attempt.took_s == pytest.approx(8, abs=0.5)
-        assert len(json.loads(attempt.body)["images"]) == 2
+        assert len(json.loads(bytes(attempt.body))["images"]) == 2
 
 
 async def test_after_a_swap_the_backend_itself_is_asked_what_it_has_loaded():

@@ -12,6 +12,7 @@ from gateway.flow.readiness import Readiness
 from gateway.ports.metrics import Sample
 from tests.flow.world import running, until
 
+MB = 1_000_000
 pytestmark = pytest.mark.virtual_time
 
 
@@ -45,9 +46,10 @@ async def test_a_sample_tells_of_leading_jobs_backends_and_loops():
         await until(lambda: world.store.slots)
         second = world.asking()
         await until(world.process.held.waiting)
-        budget = ByteBudget(1000)
-        held = await budget.take("tenant", 400)
-        beyond = asyncio.get_running_loop().create_task(budget.take("tenant", 200))
+        budget = ByteBudget(1000 * MB)
+        held = budget.call()
+        await held.add(400 * MB, is_last=True)
+        beyond = asyncio.get_running_loop().create_task(budget.call().add(200 * MB, is_last=True))
         await until(lambda: budget.waiting)
         sample = gauges_of(world.process, Samples(), budget).sample(late_s=0.25)
         held.give_back()
@@ -69,8 +71,8 @@ async def test_a_sample_tells_of_leading_jobs_backends_and_loops():
         loops=loops,
         models=len(world.process.current.catalogue.models),
         set_aside=0,
-        budget_bytes=1000,
-        budget_used_bytes=400,
+        budget_bytes=1000 * MB,
+        budget_used_bytes=400 * MB,
         budget_waiting=1,
     )
     assert 0 <= sample.store_silent_s <= 1.1

@@ -64,7 +64,7 @@ async def test_another_process_shows_the_job_too_and_can_end_it():
         assert own.preview
         await elsewhere.gateway.work.end(CALLER, INTERRUPT)
         served = await call
-        assert json.loads(json.loads(served.body)["info"])["interrupted"] is True
+        assert json.loads(json.loads(bytes(served.body))["info"])["interrupted"] is True
         assert [outcome for outcome, _ in await world.outcomes()] == [Outcome.INTERRUPTED]
         assert await world.settle() == NOTHING_HELD
 
@@ -80,9 +80,9 @@ async def test_a_waiting_job_that_is_ended_gives_an_empty_answer_and_never_runs(
         assert (seen.position, seen.waiting, seen.queued) == (1, 1, 1)
         await world.process.gateway.work.end(CALLER, INTERRUPT, task_id="another")
         await world.process.gateway.work.end(OTHER, INTERRUPT)
-        answer = json.loads((await second).body)
+        answer = json.loads(bytes((await second).body))
         assert (answer["images"], json.loads(answer["info"])["interrupted"]) == ([], True)
-        assert len(json.loads((await first).body)["images"]) == 1
+        assert len(json.loads(bytes((await first).body))["images"]) == 1
         assert len(world.backends["a"].received("txt2img")) == 1
         assert await world.settle() == NOTHING_HELD
 
@@ -92,10 +92,10 @@ async def test_the_backend_is_told_again_until_it_listens():
         call = world.asking(sd_model_checkpoint="blue", steps=300)  # it loads first, and hears nothing meanwhile
         await until(lambda: world.backends["a"].received("txt2img"))
         await world.process.gateway.work.end(CALLER, INTERRUPT)
-        assert json.loads((await call).body)["images"] == []
+        assert json.loads(bytes((await call).body))["images"] == []
         assert len(world.backends["a"].received("interrupt")) > 1
         # The very next job of the same backend is not touched.
-        assert len(json.loads((await world.ask(steps=2)).body)["images"]) == 1
+        assert len(json.loads(bytes((await world.ask(steps=2)).body))["images"]) == 1
 
 
 async def test_while_the_store_is_away_a_process_shows_and_ends_the_jobs_that_it_holds():
@@ -121,7 +121,7 @@ async def test_while_the_store_is_away_a_process_shows_and_ends_the_jobs_that_it
         await work.end(CALLER, INTERRUPT)
         await until(lambda: world.backends["a"].received("interrupt"))
         world.process.jobs.is_away = False
-        assert json.loads(json.loads((await call).body)["info"])["interrupted"] is True
+        assert json.loads(json.loads(bytes((await call).body))["info"])["interrupted"] is True
         await asyncio.wait([waits])
         world.process.failures.clear()
 

@@ -64,7 +64,7 @@ async def cancelled_call(world, points, waits, **fields):
 async def test_a_call_gets_its_picture_and_everything_is_given_back():
     async with running() as world:
         served = await world.ask(seed=7)
-        assert json.loads(json.loads(served.body)["info"])["seed"] == 7
+        assert json.loads(json.loads(bytes(served.body))["info"])["seed"] == 7
         assert world.holdings() == NOTHING_HELD
         assert await world.outcomes() == [(Outcome.FINISHED, "a")]
         assert world.process.failures == []
@@ -78,7 +78,7 @@ async def test_options_posted_through_another_process_shape_the_next_call_here_a
             await elsewhere.change_options(CALLER.key_id, OptionChange({"sd_model_checkpoint": model}, {}))
             for _ in range(3):
                 served = await world.ask(sd_model_checkpoint="")
-                assert json.loads(json.loads(served.body)["info"])["sd_model_name"] == model
+                assert json.loads(json.loads(bytes(served.body))["info"])["sd_model_name"] == model
         assert world.process.jobs.named("options") == [CALLER.key_id] * 3
         assert world.holdings() == NOTHING_HELD
 

@@ -95,8 +95,8 @@ async def test_a_body_is_held_at_most_three_times_on_its_way_to_the_backend(here
     assert found.bytes <= 3.2 * len(body)  # the caller's own copy was there before and is not counted
 
 
-def test_an_answer_is_copied_once_on_its_way_to_the_caller():
-    """Pictures are spliced as they came: verified where they lie, joined into the caller's answer once.
+def test_an_answer_is_not_copied_on_its_way_to_the_caller():
+    """Pictures are spliced as they came: verified where they lie, and sent on from there.
 
     Seen failing with `copy = bytes(bytearray(body))` kept in `verify`.
     """
@@ -106,5 +106,5 @@ def test_an_answer_is_copied_once_on_its_way_to_the_caller():
         verdict = verify(shaped, inventory, 200, answer)
         assert isinstance(verdict, Delivered), verdict
         body = repair(shaped, verdict)
-    assert len(body) > 3_000_000
-    assert found.bytes <= 1.1 * len(answer)
+    assert body.size > 3_000_000
+    assert found.bytes <= 0.1 * len(answer)

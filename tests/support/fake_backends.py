@@ -17,7 +17,7 @@ import httpx2
 from gateway.domain.backends import Backend
 from gateway.domain.errors import BackendBroke, BackendTimedOut, BackendUnreachable
 from gateway.domain.jobs import Operation
-from gateway.ports import RawReply
+from gateway.ports import AnswerBounds, RawReply
 from gateway.simulator.sdnext.app import create_simulated_sdnext
 from gateway.simulator.sdnext.faults import Fault, parse_fault
 from gateway.simulator.sdnext.simulation_options import SimulationOptions
@@ -109,9 +109,9 @@ class SimulatedBackends:
         broken = [end for end in ended + self._broken if isinstance(end, Exception)]
         assert error is not None or broken == [], f"the simulator itself failed: {broken!r}"
 
-    async def generate(self, backend: Backend, operation: Operation, body: bytes, run_limit_s: float) -> RawReply:
+    async def generate(self, backend: Backend, operation: Operation, body: bytes, bounds: AnswerBounds) -> RawReply:
         """Send one job and read the whole answer."""
-        return await self._request(backend, "POST", f"/sdapi/v1/{operation}", body, run_limit_s)
+        return await self._request(backend, "POST", f"/sdapi/v1/{operation}", body, bounds.run_limit_s)
 
     async def get(self, backend: Backend, path: str, timeout_s: float) -> RawReply:
         """Read a route of the backend."""

@@ -92,11 +92,10 @@ class Pool:
             "serve",
             redis_url=self.valkey.url,
             alone="true",
-            backends=json.dumps(declared),
             workers=str(workers),
             first_key=KEY,
             drain_delay_s="0",
-            **settings,
+            **{"backends": json.dumps(declared)} | settings,
         )
         self.gateway.wait_until_ready()
         return self.gateway

@@ -21,6 +21,7 @@ _CALLER: Select[Any] = (
         keys.c.old_prefix,
         keys.c.old_valid_until,
         keys.c.expires_at,
+        keys.c.revoked_at,
         keys.c.grants,
         keys.c.overrides,
         keys.c.default_model,
@@ -35,7 +36,7 @@ _CALLER: Select[Any] = (
     .join_from(keys, tenants, keys.c.tenant_id == tenants.c.id)
     .join(plans, tenants.c.plan == plans.c.name)
     .where(or_(keys.c.digest == bindparam("digest"), keys.c.old_digest == bindparam("digest")))
-    .where(keys.c.revoked_at.is_(None))
+    .order_by(keys.c.revoked_at.is_not(None))
 )
 _DIGESTS: Select[Any] = select(keys.c.digest, keys.c.old_digest).where(keys.c.revoked_at.is_(None))
 _ADMIN: Select[Any] = select(admin_tokens).where(
@@ -50,16 +51,17 @@ class SqlKeyStore:
         self._database = database
 
     async def find_caller(self, digest: str) -> BoundCaller | None:
-        """The caller whose key has this SHA-256, None if there is none or it is revoked; one statement.
+        """The caller whose key has this SHA-256, None if there is none; one statement.
 
-        A secret that a rotation replaced is found too and expires when its overlap ends. Expiry is the flow's to check.
+        A secret that a rotation replaced is found too and expires when its overlap ends. Expiry and revocation are the
+        flow's to check.
         """
         async with self._database.reading() as connection:
             row = (await connection.execute(_CALLER, {"digest": digest})).mappings().first()
         return None if row is None else _caller_of(row, digest)
 
     async def find_digests(self) -> frozenset[str]:
-        """The SHA-256 of every key that `find_caller` would find; one statement."""
+        """The SHA-256 of every key that is not revoked; one statement."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(_DIGESTS)).all()
         return frozenset(digest for row in rows for digest in row if digest)
@@ -86,4 +88,5 @@ def _caller_of(row: RowMapping, digest: str) -> BoundCaller:
         expires_at=min((end for end in ends if end is not None), default=None),
         addresses=tuple(row["addresses"]),
         allows_path=row["allows_path"],
+        is_revoked=row["revoked_at"] is not None,
     )

@@ -1,11 +1,14 @@
 """What came back from a backend: whose fault it is, whether it is what was asked, and what the caller gets."""
 
+from gateway.domain.replies.answer import AnswerBody, json_list
 from gateway.domain.replies.blame import judge_error
+from gateway.domain.replies.bounds import most_answer_bytes
 from gateway.domain.replies.repairing import repair
 from gateway.domain.replies.verdicts import AttemptFailed, CallersFault, Delivered, Flaw, SetAside, Verdict
 from gateway.domain.replies.verifying import is_loaded, verify
 
 __all__ = [
+    "AnswerBody",
     "AttemptFailed",
     "CallersFault",
     "Delivered",
@@ -13,7 +16,9 @@ __all__ = [
     "SetAside",
     "Verdict",
     "is_loaded",
+    "json_list",
     "judge_error",
+    "most_answer_bytes",
     "repair",
     "verify",
 ]

@@ -1,4 +1,4 @@
-"""The answer to a batch of upscales, put together from those of the single ones."""
+"""The answer to a batch of upscales, put together from those of the single ones; no picture is copied."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.parameters.context import adjustment
+from gateway.domain.replies.answer import AnswerBody, Part, json_list
 
 
-class _Upscaled(msgspec.Struct):
-    image: msgspec.Raw
-    html_info: str = ""
-
-
-def batch_answer(bodies: Sequence[bytes], failed: Mapping[int, GatewayError]) -> tuple[bytes, tuple[str, ...]]:
+def batch_answer(
+    bodies: Sequence[AnswerBody], failed: Mapping[int, GatewayError]
+) -> tuple[AnswerBody, tuple[str, ...]]:
     """The JSON body `{html_info, images}`, and what is told in `X-Gateway-Adjusted`.
 
     `images` holds the pictures that were made, in order, and nothing for those that were not: clients decode every
     entry. `failed`, why by number, is told in the body (`failed`), in its `html_info` and in the header.
     """
-    done = [msgspec.json.decode(body, type=_Upscaled) for body in bodies]
     reasons = {f"imageList[{number}]": str(error) for number, error in failed.items()}
-    html = [next((one.html_info for one in done if one.html_info), "")]
+    told = (msgspec.json.decode(b"".join(body.member("html_info")), type=str) for body in bodies)
+    html = [next((text for text in told if text), "")]
     html += [f"{name} failed: {reason}" for name, reason in reasons.items()]
-    answer: dict[str, object] = {
-        "html_info": "\n".join(part for part in html if part),
-        "images": [one.image for one in done],
-    }
+    images = json_list(tuple(part for body in bodies for part in body.member("image")))
+    members: list[tuple[str, tuple[Part, ...]]] = [
+        ("html_info", (msgspec.json.encode("\n".join(part for part in html if part)),)),
+        ("images", images),
+    ]
     if reasons:
-        answer["failed"] = [{"loc": ["body", name], "msg": reason} for name, reason in reasons.items()]
-    return msgspec.json.encode(answer), tuple(adjustment(name, f"failed: {reason}") for name, reason in reasons.items())
+        named = [{"loc": ["body", name], "msg": reason} for name, reason in reasons.items()]
+        members.append(("failed", (msgspec.json.encode(named),)))
+    return AnswerBody(tuple(members)), tuple(adjustment(name, f"failed: {reason}") for name, reason in reasons.items())

@@ -10,6 +10,7 @@ import msgspec
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.context import Shaped
 from gateway.domain.rendering import parameters_echo
+from gateway.domain.replies.answer import AnswerBody, json_list
 from gateway.domain.replies.verdicts import Delivered
 
 _ENCODER = msgspec.json.Encoder()
@@ -40,7 +41,7 @@ _FROM_FIELDS = (
 )  # fmt: skip
 
 
-def repair(shaped: Shaped, delivered: Delivered) -> bytes:
+def repair(shaped: Shaped, delivered: Delivered) -> AnswerBody:
     """The JSON body for the caller: `{images, parameters, info}`, for an upscale `{image, html_info, info}`, for a
     caption `{backend, caption}` with what else came (`tags`, `scores`).
     """
@@ -48,17 +49,15 @@ def repair(shaped: Shaped, delivered: Delivered) -> bytes:
         return _upscale_body(shaped, delivered)
     if shaped.operation is Operation.CAPTION:
         words = {"caption": delivered.info.get("tags", ""), **delivered.info}  # what asks for tags by a caption's name
-        return _ENCODER.encode({"backend": shaped.fields["backend"], **words})
-    info = generation_info(shaped, delivered)
-    parts: list[Any] = [b'{"images":[']
-    for number, raw in enumerate(delivered.images):
-        parts.extend((b",", raw) if number else (raw,))
-    parts.append(b'],"parameters":')
-    parts.append(_ENCODER.encode(parameters_echo(shaped)))
-    parts.append(b',"info":')
-    parts.append(_ENCODER.encode(_ENCODER.encode(info).decode()))
-    parts.append(b"}")
-    return b"".join(parts)
+        captioned = {"backend": shaped.fields["backend"], **words}
+        return AnswerBody(tuple((name, (_ENCODER.encode(value),)) for name, value in captioned.items()))
+    return AnswerBody(
+        (
+            ("images", json_list(delivered.images)),
+            ("parameters", (_ENCODER.encode(parameters_echo(shaped)),)),
+            ("info", (_as_text(generation_info(shaped, delivered)),)),
+        )
+    )
 
 
 def generation_info(shaped: Shaped, delivered: Delivered) -> dict[str, Any]:
@@ -84,21 +83,21 @@ def generation_info(shaped: Shaped, delivered: Delivered) -> dict[str, Any]:
     return info
 
 
-def _upscale_body(shaped: Shaped, delivered: Delivered) -> bytes:
+def _upscale_body(shaped: Shaped, delivered: Delivered) -> AnswerBody:
     done: dict[str, Any] = parameters_echo(shaped)
     if delivered.size is not None:
         done["width"], done["height"] = delivered.size
     if delivered.interrupted:
         done["interrupted"] = True
-    image: Any = delivered.images[0] if delivered.images else b'""'
-    return b"".join(
+    return AnswerBody(
         (
-            b'{"image":',
-            image,
-            b',"html_info":',
-            _ENCODER.encode(delivered.html_info),
-            b',"info":',
-            _ENCODER.encode(_ENCODER.encode(done).decode()),
-            b"}",
+            ("image", (delivered.images[0] if delivered.images else b'""',)),
+            ("html_info", (_ENCODER.encode(delivered.html_info),)),
+            ("info", (_as_text(done),)),
         )
     )
+
+
+def _as_text(value: Mapping[str, Any]) -> bytes:
+    """A JSON string that holds JSON."""
+    return _ENCODER.encode(_ENCODER.encode(value).decode())

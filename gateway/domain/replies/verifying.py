@@ -16,6 +16,7 @@ from gateway.domain.masking import masked
 from gateway.domain.parameters.context import Shaped, adjustment
 from gateway.domain.parameters.sizes import is_masked_part
 from gateway.domain.replies.blame import judge_error
+from gateway.domain.replies.bounds import most_commas
 from gateway.domain.replies.infotext import last_line_of, names_agree, sampler_really_used
 from gateway.domain.replies.verdicts import AttemptFailed, Delivered, Flaw, Verdict
 
@@ -27,7 +28,6 @@ _SMALL_BASE64 = 20_000  # a black frame of any size that is generated packs into
 _MOST_UNPACKED = 64_000_000
 _BLACK_JPEG_BYTES_PER_PIXEL = 0.02
 _MOST_HTML = 20_000
-_MOST_COMMAS = 4_000_000  # reading costs time for each value: 0.2 s for these, of which prompts hold most
 _MOST_FURTHER_IMAGES = 16  # grids, masks, annotations
 
 
@@ -64,9 +64,8 @@ def verify(
         return AttemptFailed(Flaw.ERROR_STATUS, "it describes no pictures", signature="no captions")
     if status != _OK:
         verdict = judge_error(shaped.operation, status, body, tuple(n for n in _PICTURES if n in shaped.fields))
-        return _nothing() if interrupted_by_us and isinstance(verdict, AttemptFailed) else verdict
-    if body.count(b",") > _MOST_COMMAS:
-        verdict = _failed(Flaw.UNREADABLE, "the answer holds more values than any picture needs")
+    elif body.count(b",") > most_commas(shaped):  # each value costs fifty times its bytes once it is read
+        verdict = _failed(Flaw.UNREADABLE, "the answer holds more values than it can have")
     elif shaped.operation is Operation.UPSCALE:
         verdict = _verify_upscale(shaped, body)
     elif shaped.operation is Operation.CAPTION:

@@ -61,10 +61,10 @@ async def test_finding_a_caller_is_one_statement(database, bookkeeper, key_store
     assert len(statements) == 1
 
 
-async def test_an_unknown_or_revoked_key_is_nobody(bookkeeper, key_store):
+async def test_a_revoked_key_is_known_as_such_and_an_unknown_one_is_nobody(bookkeeper, key_store):
     await keep(bookkeeper, ACME, replace(KEY, revoked_at=200.0))
 
-    assert await key_store.find_caller(digest_of(SECRET)) is None
+    assert (await key_store.find_caller(digest_of(SECRET))).is_revoked
     assert await key_store.find_caller(digest_of("sk-nobody-has-this-one")) is None
 
 

@@ -33,7 +33,7 @@ REQUEST = shaped({"width": 64, "height": 64, "negative_prompt": "bad", "steps": 
 
 def test_the_answer_has_pictures_parameters_and_a_json_string_with_every_key_of_a1111():
     body = good(1)
-    answer = json.loads(repair(REQUEST, verify(REQUEST, GPU, 200, body)))
+    answer = json.loads(bytes(repair(REQUEST, verify(REQUEST, GPU, 200, body))))
     assert list(answer) == ["images", "parameters", "info"]
     assert answer["images"] == json.loads(body)["images"]
     info = json.loads(answer["info"])
@@ -43,7 +43,7 @@ def test_the_answer_has_pictures_parameters_and_a_json_string_with_every_key_of_
 
 def test_the_parameters_are_the_effective_request_without_pictures_and_nulls():
     request = shaped({"init_images": [b64(png_head(64, 64))], "extra": {}}, operation=Operation.IMG2IMG)
-    answer = json.loads(repair(request, Delivered((raw(picture()),), {})))
+    answer = json.loads(bytes(repair(request, Delivered((raw(picture()),), {}))))
     assert "init_images" not in answer["parameters"]
     assert answer["parameters"]["sd_model_checkpoint"] == "tiny-a"
     assert None not in answer["parameters"].values()
@@ -51,12 +51,12 @@ def test_the_parameters_are_the_effective_request_without_pictures_and_nulls():
 
 def test_the_sizes_are_those_of_the_picture():
     delivered = Delivered((raw(picture(104, 136)),), {"width": 64, "height": 64}, size=(104, 136))
-    info = json.loads(json.loads(repair(REQUEST, delivered))["info"])
+    info = json.loads(json.loads(bytes(repair(REQUEST, delivered)))["info"])
     assert (info["width"], info["height"]) == (104, 136)
 
 
 def test_an_interrupted_job_without_a_picture_still_has_a_valid_info():
-    answer = json.loads(repair(REQUEST, Delivered((), {}, interrupted=True)))
+    answer = json.loads(bytes(repair(REQUEST, Delivered((), {}, interrupted=True))))
     info = json.loads(answer["info"])
     assert answer["images"] == []
     assert info["interrupted"] is True
@@ -65,7 +65,9 @@ def test_an_interrupted_job_without_a_picture_still_has_a_valid_info():
 
 def test_an_upscale_has_its_picture_and_says_what_was_done():
     request = shaped({"image": b64(png_head(64, 64)), "upscaler_1": "lanczos"}, operation=Operation.UPSCALE)
-    answer = json.loads(repair(request, Delivered((raw("abc"),), {}, html_info="Size: 128x128", size=(128, 128))))
+    answer = json.loads(
+        bytes(repair(request, Delivered((raw("abc"),), {}, html_info="Size: 128x128", size=(128, 128))))
+    )
     assert (answer["image"], answer["html_info"]) == ("abc", "Size: 128x128")
     done = json.loads(answer["info"])
     assert (done["upscaler_1"], done["width"], done["upscaling_resize"]) == ("Resize Lanczos", 128, 2)

@@ -244,7 +244,7 @@ def test_a_caption_is_the_words_that_came(body, words):
     verdict = verify(CAPTION, GPU, 200, body)
     assert isinstance(verdict, Delivered)
     assert verdict.info == words
-    told = json.loads(repair(CAPTION, verdict))
+    told = json.loads(bytes(repair(CAPTION, verdict)))
     assert told == {"backend": "openclip", "caption": words.get("caption", words.get("tags")), **words}
 
 
