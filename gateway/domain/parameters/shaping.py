@@ -13,7 +13,7 @@ from types import MappingProxyType
 from gateway.domain.catalogue.merged import EMBEDDINGS, SAFE_LORA
 from gateway.domain.errors import NeverRunnable
 from gateway.domain.jobs import Operation
-from gateway.domain.parameters.caps import bound_by_key, cap_images, cap_steps
+from gateway.domain.parameters.caps import bound_by_key, cap_images, cap_steps, raise_steps
 from gateway.domain.parameters.captioning import check_picture, choose_captioner
 from gateway.domain.parameters.context import Draft, Requirements, Shaped, ShapingContext
 from gateway.domain.parameters.generation import (
@@ -82,6 +82,7 @@ _GENERATION: tuple[Callable[[Draft], None], ...] = (
     resolve_prompts,
     check_networks,
     settle_bounds,
+    raise_steps,
 )
 _UPSCALE: tuple[Callable[[Draft], None], ...] = (check_image, choose_upscalers, set_target, settle_upscale)
 _CAPTION: tuple[Callable[[Draft], None], ...] = (check_picture, choose_captioner)

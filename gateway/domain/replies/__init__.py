@@ -3,7 +3,7 @@
 from gateway.domain.replies.blame import judge_error
 from gateway.domain.replies.repairing import repair
 from gateway.domain.replies.verdicts import AttemptFailed, CallersFault, Delivered, Flaw, SetAside, Verdict
-from gateway.domain.replies.verifying import is_loaded, verify
+from gateway.domain.replies.verifying import is_empty, is_loaded, shows_title, verify
 
 __all__ = [
     "AttemptFailed",
@@ -12,8 +12,10 @@ __all__ = [
     "Flaw",
     "SetAside",
     "Verdict",
+    "is_empty",
     "is_loaded",
     "judge_error",
     "repair",
+    "shows_title",
     "verify",
 ]
