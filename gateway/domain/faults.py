@@ -14,8 +14,8 @@ only of attempts that failed or succeeded. Rules:
     A probe tells which, a request that every checkpoint can do; a place is probed at most once a minute. Only if that
     comes back empty too is the checkpoint loaded anew, and out there until a job succeeded or the time is over
     (decision 0056).
-(7) A checkpoint that fails to load is out on that backend; after a second backend it is refused everywhere, 60 s
-    doubling, so that one name cannot unload the pool.
+(7) A checkpoint that fails to load is out on that backend; after a second backend, or where no other has it, it is
+    refused, 60 s doubling, so that one name cannot unload the pool.
 (8) An operation without a checkpoint that cannot work on a backend (a known defect, or the same failure for two
     tenants where it never worked) is unsupported there; the others go on. Generation is never taken for unsupported:
     what fails there alike for everybody are the requests.
@@ -186,10 +186,11 @@ class FaultBook:
 
     def load_failed(self, backend: str, checkpoint: str, now: float) -> None:
         """A checkpoint could not be loaded on a backend."""
-        _, times, backends = self._loads.get(checkpoint, (0.0, 0, frozenset()))
-        backends |= {backend}
+        _, times, before = self._loads.get(checkpoint, (0.0, 0, frozenset()))
+        backends = before | {backend}
         seconds = min(FIRST_REFUSAL_S * 2**times, LONGEST_REFUSAL_S)
-        self._loads[checkpoint] = now + seconds, times + (len(backends) >= _LOADS_TRIED), backends  # (7)
+        is_refused = len(backends) >= _LOADS_TRIED or backend in before
+        self._loads[checkpoint] = now + seconds, times + is_refused, backends  # (7)
 
     def set_aside(self, backend: str, reason: str) -> None:
         """The backend gets nothing until `came_back`: the operator has to look."""
@@ -230,17 +231,17 @@ class FaultBook:
         return able - {backend for _, backend in struck[len(struck) - most :]} if most else able
 
     def refusal(
-        self, fingerprint: Callable[[], str], checkpoint: str, operation: Operation, now: float
+        self, fingerprint: Callable[[], str], checkpoint: str, able: Collection[str], now: float
     ) -> GatewayError | None:
         """Why this job is not to be sent anywhere at all now; None when nothing speaks against it.
 
-        The fingerprint is asked for only while some request is refused.
+        The fingerprint is asked for only while some request is refused. `able`: the backends that have all it needs.
         """
         until, reason = self._refused.get(fingerprint(), (0.0, "")) if self._refused else (0.0, "")
         if until > now:
             return InvalidRequest(f"This same request {reason}. It is not tried again for now: change the request.")
         until, _, backends = self._loads.get(checkpoint, (0.0, 0, frozenset()))
-        if checkpoint and until > now and len(backends) >= _LOADS_TRIED:
+        if checkpoint and until > now and (len(backends) >= _LOADS_TRIED or backends.issuperset(able)):
             return NoCapacity(f'The model "{checkpoint}" cannot be loaded at present. Use another one.', until - now)
         return None
 

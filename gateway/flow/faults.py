@@ -32,7 +32,7 @@ class Faults:
         The fingerprint, a hash of every picture in the request, is made only where it is needed.
         """
         now, checkpoint = _now(), _checkpoint(shaped)
-        error = self._book.refusal(fingerprint, checkpoint, shaped.operation, now) or self._book.unsupported(
+        error = self._book.refusal(fingerprint, checkpoint, shaped.runnable_on, now) or self._book.unsupported(
             shaped.runnable_on, shaped.operation, now
         )
         if error is not None:

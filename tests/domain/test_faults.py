@@ -123,25 +123,25 @@ def test_a_job_that_fails_alike_on_two_backends_is_at_fault_and_both_are_acquitt
     book.failed(attempt("g1"), Flaw.EMPTY, "empty", 0.0)
     book.failed(attempt("g2"), Flaw.EMPTY, "empty", 1.0)
     assert usable(book, now=1.0) == list(POOL)
-    assert isinstance(book.refusal(lambda: "of j1", "foo", TXT, 1.0), InvalidRequest)
-    assert book.refusal(lambda: "of j1", "foo", TXT, 1.0 + REFUSED_ALIKE_S) is None
-    assert book.refusal(lambda: "of j2", "foo", TXT, 1.0) is None
+    assert isinstance(book.refusal(lambda: "of j1", "foo", POOL, 1.0), InvalidRequest)
+    assert book.refusal(lambda: "of j1", "foo", POOL, 1.0 + REFUSED_ALIKE_S) is None
+    assert book.refusal(lambda: "of j2", "foo", POOL, 1.0) is None
 
 
 def test_a_job_that_fails_differently_on_two_backends_acquits_nobody():
     book = FaultBook()
     book.failed(attempt("g1"), Flaw.ERROR_STATUS, "500 a", 0.0)
     book.failed(attempt("g2"), Flaw.ERROR_STATUS, "500 b", 0.0)
-    assert book.refusal(lambda: "of j1", "foo", TXT, 0.0) is None
+    assert book.refusal(lambda: "of j1", "foo", POOL, 0.0) is None
 
 
 def test_a_request_under_which_two_backends_died_is_never_sent_again():
     book = FaultBook()
     book.died(attempt("g1", "j1", fingerprint="bomb"), 0.0)
-    assert book.refusal(lambda: "bomb", "foo", TXT, 0.0) is None
+    assert book.refusal(lambda: "bomb", "foo", POOL, 0.0) is None
     book.died(attempt("g2", "j2", tenant="t2", fingerprint="bomb"), 50.0)
-    assert isinstance(book.refusal(lambda: "bomb", "bar", UP, REFUSED_ALIKE_S + 100.0), InvalidRequest)
-    assert isinstance(book.refusal(lambda: "bomb", "foo", TXT, NEVER_AGAIN_S - 1.0), InvalidRequest)
+    assert isinstance(book.refusal(lambda: "bomb", "bar", POOL, REFUSED_ALIKE_S + 100.0), InvalidRequest)
+    assert isinstance(book.refusal(lambda: "bomb", "foo", POOL, NEVER_AGAIN_S - 1.0), InvalidRequest)
 
 
 def test_an_empty_answer_asks_for_one_probe_a_minute_and_is_held_against_nobody():
@@ -206,21 +206,31 @@ def test_a_checkpoint_that_does_not_load_is_tried_on_one_other_backend_and_then_
     book = FaultBook()
     book.load_failed("g1", "foo", 0.0)
     assert usable(book, now=1.0) == ["g2", "g3", "g4", "g5", "g6"]
-    assert book.refusal(lambda: "x", "foo", TXT, 1.0) is None
+    assert book.refusal(lambda: "x", "foo", POOL, 1.0) is None
     book.load_failed("g2", "foo", 1.0)
-    refusal = book.refusal(lambda: "x", "foo", TXT, 2.0)
+    refusal = book.refusal(lambda: "x", "foo", POOL, 2.0)
     assert isinstance(refusal, NoCapacity)
     assert refusal.retry_after_s == pytest.approx(FIRST_REFUSAL_S - 1.0)
-    assert book.refusal(lambda: "x", "bar", TXT, 2.0) is None
+    assert book.refusal(lambda: "x", "bar", POOL, 2.0) is None
+
+
+def test_a_checkpoint_that_the_only_backend_that_has_it_cannot_load_is_refused_and_unloads_nothing_again():
+    book = FaultBook()
+    book.load_failed("g1", "foo", 0.0)
+    assert isinstance(book.refusal(lambda: "x", "foo", ("g1",), 1.0), NoCapacity)
+    assert book.refusal(lambda: "x", "foo", ("g1",), FIRST_REFUSAL_S) is None
+    for now in (100.0, 200.0):
+        book.load_failed("g1", "foo", now)
+    assert book.refusal(lambda: "x", "foo", ("g1",), 200.0).retry_after_s == pytest.approx(2 * FIRST_REFUSAL_S)
 
 
 def test_the_refusal_of_a_checkpoint_doubles_until_it_loads():
     book = FaultBook()
     for backend, now in (("g1", 0.0), ("g2", 0.0), ("g3", 100.0)):
         book.load_failed(backend, "foo", now)
-    assert book.refusal(lambda: "x", "foo", TXT, 100.0).retry_after_s == pytest.approx(2 * FIRST_REFUSAL_S)
+    assert book.refusal(lambda: "x", "foo", POOL, 100.0).retry_after_s == pytest.approx(2 * FIRST_REFUSAL_S)
     book.succeeded(attempt("g4"), 200.0)
-    assert book.refusal(lambda: "x", "foo", TXT, 200.0) is None
+    assert book.refusal(lambda: "x", "foo", POOL, 200.0) is None
 
 
 def test_a_known_defect_makes_the_operation_unsupported_there_and_generation_goes_on():

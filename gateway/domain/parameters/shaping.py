@@ -168,19 +168,26 @@ def _price(draft: Draft) -> tuple[Price, tuple[int, int] | None]:
 
 
 def _runnable_on(draft: Draft) -> frozenset[str]:
-    """The backends that have everything. Error: `NeverRunnable` naming what no backend has together with the rest."""
+    """The backends that have everything, up or down. Error: `NeverRunnable` naming what no backend has together with
+    the rest: to wait for it would be to wait in vain, as a backend that is down still counts with what it had.
+    """
     catalogue, model = draft.context.catalogue, draft.model
     able = model.backends if model is not None else frozenset(catalogue.backends)
-    possible = able | model.lost_by if model is not None else able
+    if model is not None and not able:
+        raise NeverRunnable(
+            f'The file of the model "{model.name}" is gone from every server that had it. Use another model; if it is '
+            "put back, POST /sdapi/v1/refresh-checkpoints has the servers look for it.",
+            "sd_model_checkpoint",
+        )
     needs = [(kind, name, catalogue.backends_with(kind, name)) for kind, name in sorted(draft.things)]
     needs += [("loras", lora.name, catalogue.backends_with_lora(lora)) for lora in draft.loras.values()]
     if draft.loras:
         needs.append((SAFE_LORA, "", catalogue.backends_with(SAFE_LORA, "")))
     for kind, name, having in needs:
-        able, possible = able & having, possible & having
-        if not possible:
+        able &= having
+        if not able:
             raise _never(kind, name, draft)
-    if not possible:
+    if not able:
         raise NeverRunnable("No server of the pool can do this.")
     return _with_embeddings(draft, able)
 
