@@ -86,7 +86,7 @@ class MemoryOwn:
     async def expect(self, tenant_id: str, checkpoint: str, rate: Rate) -> Expectation:
         """What one more call of this tenant would meet now."""
         store = self._store
-        wait_s = store.forecast.models.get(checkpoint)
+        wait_s = store.forecast.models.get(checkpoint, store.forecast.other_s if checkpoint else None)
         if wait_s is not None:
             wait_s = max(wait_s, store.soonest_s(tenant_id))
         every_us = interval_us(rate.per_minute)
