@@ -3,8 +3,9 @@
 Nobody waits for a backend: a look shows what was known before it. So from the first look on, also one while the job
 waited, the backend is asked how far it is until the job ends: once a second while somebody looks, every two seconds
 between looks, as asking slows the GPU. What is shown is never older than that, however seldom a client asks, and no
-client can have a backend asked more often. A job that nobody looks at is not asked about. Interrupt and skip reach a backend only while this job's own POST is
-open there, and again every second until that has ended: SD.Next ignores them while it loads a model (observed).
+client can have a backend asked more often. A job that nobody looks at is not asked about. Interrupt and skip reach a
+backend only while this job's own POST is open there, and again every second until that has ended: SD.Next ignores them
+while it loads a model (observed).
 """
 
 from __future__ import annotations
