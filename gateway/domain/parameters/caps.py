@@ -11,7 +11,7 @@ from gateway.domain.parameters.context import Draft
 from gateway.domain.parameters.layers import TABLES
 from gateway.domain.parameters.sizes import GRID, SMALLEST_SIDE
 from gateway.domain.parameters.table import Kind
-from gateway.domain.samplers import LEAST_STEPS
+from gateway.domain.samplers import DEFAULT, LEAST_STEPS
 
 _STEP_FIELDS = ("steps", "hr_second_pass_steps", "refiner_steps", "detailer_steps")
 _SIDES = frozenset({"width", "height", "hr_resize_x", "hr_resize_y"})
@@ -60,13 +60,14 @@ def cap_steps(draft: Draft) -> None:
 
 
 def raise_steps(draft: Draft) -> None:
-    """No pass has fewer steps than its sampler needs. Error: bounds that do not allow as many.
+    """No pass has fewer steps than its sampler needs; where as many are not allowed, the checkpoint's own sampler does it.
 
     With fewer the answer has no picture, which says nothing about the backend.
     """
-    fields, own = draft.fields, draft.fields["sampler_name"]
+    fields = draft.fields
     for name in _STEP_FIELDS:
-        sampler = fields.get("hr_sampler_name", own) if name == "hr_second_pass_steps" else own
+        field = "hr_sampler_name" if name == "hr_second_pass_steps" else "sampler_name"
+        sampler = fields.get(field, fields["sampler_name"])
         least = LEAST_STEPS.get(folded(sampler), 1)
         if not 0 < fields.get(name, 0) < least:
             continue
@@ -75,10 +76,8 @@ def raise_steps(draft: Draft) -> None:
             bound_by_key(draft)
             cap_steps(draft)
         if fields[name] < least:
-            raise InvalidRequest(
-                f"{name}: {sampler} needs at least {least} steps and {fields[name]} are allowed. Name another sampler.",
-                name,
-            )
+            fields[field] = DEFAULT
+            draft.tell_change(field, f"{sampler} needs {least} steps", DEFAULT)
 
 
 def cap_images(draft: Draft) -> None:

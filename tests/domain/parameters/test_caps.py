@@ -99,8 +99,16 @@ def test_each_pass_has_the_steps_that_its_own_sampler_needs():
     assert (second["steps"], second["hr_second_pass_steps"], second["detailer_steps"]) == (2, 4, 2)
 
 
-@pytest.mark.parametrize("bounds", [{"caps": Caps(steps=3)}, {"maximum": {"steps": 3}}])
-def test_a_sampler_that_needs_more_steps_than_are_allowed_is_refused_with_both_numbers(bounds):
-    with pytest.raises(InvalidRequest, match="PNDM needs at least 4 steps and 3 are allowed") as caught:
-        bounded({"sampler_name": "PLMS", "steps": 20}, **bounds)
-    assert caught.value.field == "steps"
+@pytest.mark.parametrize("bounds", [{"caps": Caps(steps=3)}, {"maximum": {"steps": 3}}, {"force": {"steps": 3}}])
+def test_a_sampler_that_needs_more_steps_than_are_allowed_gives_way_and_that_is_told(bounds):
+    request = bounded({"sampler_name": "PLMS", "steps": 20}, **bounds)
+    assert (request.fields["steps"], request.fields["sampler_name"], request.sampler) == (3, "Default", "Default")
+    assert "sampler_name=Default (PNDM needs 4 steps)" in request.adjustments
+
+
+def test_a_second_pass_that_may_have_few_steps_only_keeps_the_first_ones_sampler_out():
+    hires = {"enable_hr": True, "denoising_strength": 0.5, "hr_second_pass_steps": 9}
+    request = bounded({"sampler_name": "PLMS", "steps": 9, **hires}, maximum={"hr_second_pass_steps": 2})
+    assert [request.fields[n] for n in ("steps", "sampler_name", "hr_second_pass_steps", "hr_sampler_name")] == [
+        9, "PNDM", 2, "Default",
+    ]  # fmt: skip
