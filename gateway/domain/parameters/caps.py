@@ -60,7 +60,7 @@ def cap_steps(draft: Draft) -> None:
 
 
 def raise_steps(draft: Draft) -> None:
-    """No pass has fewer steps than its sampler needs; where as many are not allowed, the checkpoint's own sampler does it.
+    """No pass has fewer steps than its sampler needs; where as many are not allowed, the checkpoint's own sampler goes.
 
     With fewer the answer has no picture, which says nothing about the backend.
     """
