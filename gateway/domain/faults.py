@@ -2,20 +2,23 @@
 
 Whether a single answer is the caller's, the operator's or a backend's fault is decided in `replies`; this book is told
 only of attempts that failed or succeeded. Rules:
-(1) A failure is at first a suspicion. It becomes a strike when the same job then succeeds elsewhere, when a second
-    tenant fails at the same place, or when a probe fails there.
+(1) A failure is at first a suspicion. It becomes a strike when the same job then succeeds elsewhere, or when a second
+    tenant fails at the same place.
 (2) A place is (backend, checkpoint) or, for an upscale, (backend, operation). The operation of a backend is struck
     too, but out only when two of its checkpoints are.
 (3) Two strikes put a place out, after that each further one; the time doubles. A success forgives everything there.
 (4) Of the backends a job could use, at most a third are out for strikes; those struck most recently.
 (5) A job that fails alike on two backends is itself at fault: both are acquitted, its like is refused for 5 minutes.
     One under which two backends died is never sent again.
-(6) An empty answer under a checkpoint: it may be poisoned, so it is to be loaded anew once and is out until a job
-    there succeeded, or the time is over. Acquittal (5) lifts that too.
-(7) A checkpoint that fails to load is out on that backend; after a second backend it is refused everywhere, 60 s
-    doubling, so that one name cannot unload the pool.
-(8) An operation that cannot work on a backend (a known defect, or the same failure for two tenants where it never
-    worked) is unsupported there; the others go on.
+(6) An empty answer under a checkpoint: it may be poisoned there, or the request may be one that cannot work anywhere.
+    A probe tells which, a request that every checkpoint can do; a place is probed at most once a minute. Only if that
+    comes back empty too is the checkpoint loaded anew, and out there until a job succeeded or the time is over
+    (decision 0056).
+(7) A checkpoint that fails to load is out on that backend; after a second backend, or where no other has it, it is
+    refused, 60 s doubling, so that one name cannot unload the pool.
+(8) An operation without a checkpoint that cannot work on a backend (a known defect, or the same failure for two
+    tenants where it never worked) is unsupported there; the others go on. Generation is never taken for unsupported:
+    what fails there alike for everybody are the requests.
 One owner, no clock: `now` is in seconds on any steady scale. Memory is bounded; what is oldest is forgotten.
 """
 
@@ -41,6 +44,7 @@ STRIKES = 2
 FIRST_EJECTION_S, LONGEST_EJECTION_S = 10.0, 600.0
 FIRST_REFUSAL_S, LONGEST_REFUSAL_S = 60.0, 3600.0
 POISONED_S = 60.0
+PROBE_EVERY_S = 60.0
 UNSUPPORTED_S = 1800.0
 REFUSED_ALIKE_S = 300.0
 NEVER_AGAIN_S = 24 * 3600.0
@@ -68,8 +72,10 @@ class Attempted:
 
 
 @dataclass(frozen=True, slots=True)
-class Reload:
-    """The remedy for an empty answer: load this checkpoint anew on that backend, once, while its slot is held."""
+class Probe:
+    """What an empty answer asks for: whether this checkpoint still makes pictures on that backend, and if not, to load
+    it anew, while the slot is held.
+    """
 
     backend: str
     checkpoint: str
@@ -124,7 +130,8 @@ class FaultBook:
         self._suspicions: dict[str, list[_Suspicion]] = {}
         self._refused: dict[str, tuple[float, str]] = {}
         self._deaths: dict[str, tuple[float, frozenset[str]]] = {}
-        self._poisoned: dict[tuple[str, str], float] = {}
+        self._poisoned: dict[tuple[str, str], tuple[float, int]] = {}
+        self._next_probe: dict[tuple[str, str], float] = {}
         self._loads: dict[str, tuple[float, int, frozenset[str]]] = {}
         self._unsupported: dict[tuple[str, Operation], float] = {}
         self._alike: dict[tuple[str, Operation, str], frozenset[str]] = {}
@@ -134,25 +141,30 @@ class FaultBook:
 
     # --- what happened -------------------------------------------------------------------------
 
-    def failed(self, attempt: Attempted, flaw: Flaw, signature: str, now: float) -> Reload | None:
-        """An attempt gave nothing usable; `signature` is equal for failures that are alike. The remedy, if any."""
+    def failed(self, attempt: Attempted, flaw: Flaw, signature: str, now: float) -> Probe | None:
+        """An attempt gave nothing usable; `signature` is equal for failures that are alike. The probe needed, if
+        any.
+        """
         self._sweep(now)
+        self._blame(attempt, flaw, signature, now)
+        pair = attempt.backend, attempt.checkpoint
+        if flaw is not Flaw.EMPTY or not attempt.checkpoint or self._next_probe.get(pair, 0.0) > now:
+            return None
+        self._next_probe[pair] = now + PROBE_EVERY_S  # (6) also where it failed alike elsewhere: both may be poisoned
+        return Probe(*pair)
+
+    def _blame(self, attempt: Attempted, flaw: Flaw, signature: str, now: float) -> None:
         if flaw is Flaw.DEFECT:  # (8)
             self._unsupported[attempt.backend, attempt.operation] = now + UNSUPPORTED_S
-            return None
+            return
         earlier = [s for s in self._suspicions.get(attempt.job_id, ()) if s.attempt.backend != attempt.backend]
         if any(suspicion.signature == signature for suspicion in earlier):  # (5)
             self._suspect_operation([attempt, *(s.attempt for s in earlier)], signature, now)
             self._acquit([attempt, *(s.attempt for s in earlier)])
             self._refused[attempt.fingerprint] = now + REFUSED_ALIKE_S, "failed alike on two servers"
-            return None
+            return
         self._suspicions.setdefault(attempt.job_id, []).append(_Suspicion(attempt, signature, now))
         self._suspect(attempt, now)
-        pair = attempt.backend, attempt.checkpoint
-        if flaw is Flaw.EMPTY and attempt.checkpoint and self._poisoned.get(pair, 0.0) <= now:
-            self._poisoned[pair] = now + POISONED_S  # (6)
-            return Reload(*pair)
-        return None
 
     def died(self, attempt: Attempted, now: float) -> None:
         """The backend closed the connection, or vanished, while it worked on this attempt."""
@@ -172,20 +184,25 @@ class FaultBook:
                 self._strike(suspicion.attempt, now)  # (1)
         for place in _places_of(attempt):
             self._places[place] = _Place(has_worked=True, at=now)
-        self._poisoned.pop((attempt.backend, attempt.checkpoint), None)
+        self._acquit_checkpoint(attempt)
         self._unsupported.pop((attempt.backend, attempt.operation), None)
         self._loads.pop(attempt.checkpoint, None)
 
-    def probe_failed(self, attempt: Attempted, now: float) -> None:
-        """The gateway's own test job failed there: no tenant can be at fault."""
-        self._strike(attempt, now)
+    def probe_failed(self, probe: Probe, now: float) -> None:
+        """The gateway's own request came back empty there too: no tenant can be at fault."""
+        pair = probe.backend, probe.checkpoint
+        times = self._poisoned.get(pair, (0.0, 0))[1]
+        self._poisoned[pair] = now + POISONED_S, times + 1
+        # A checkpoint that makes no picture of mere words, as one that only edits, must not be loaded anew for ever.
+        self._next_probe[pair] = now + min(PROBE_EVERY_S * 2**times, LONGEST_REFUSAL_S)
 
     def load_failed(self, backend: str, checkpoint: str, now: float) -> None:
         """A checkpoint could not be loaded on a backend."""
-        _, times, backends = self._loads.get(checkpoint, (0.0, 0, frozenset()))
-        backends |= {backend}
+        _, times, before = self._loads.get(checkpoint, (0.0, 0, frozenset()))
+        backends = before | {backend}
         seconds = min(FIRST_REFUSAL_S * 2**times, LONGEST_REFUSAL_S)
-        self._loads[checkpoint] = now + seconds, times + (len(backends) >= _LOADS_TRIED), backends  # (7)
+        is_refused = len(backends) >= _LOADS_TRIED or backend in before
+        self._loads[checkpoint] = now + seconds, times + is_refused, backends  # (7)
 
     def set_aside(self, backend: str, reason: str) -> None:
         """The backend gets nothing until `came_back`: the operator has to look."""
@@ -195,7 +212,9 @@ class FaultBook:
         """The backend was started anew, or someone has looked: nothing is held against it any more."""
         self._set_aside.pop(backend, None)
         self._places = {place: known for place, known in self._places.items() if place[0] != backend}
-        self._poisoned = {pair: until for pair, until in self._poisoned.items() if pair[0] != backend}
+        for pair, (_, times) in self._poisoned.items():
+            if pair[0] == backend:
+                self._poisoned[pair] = 0.0, times
         self._unsupported = {pair: until for pair, until in self._unsupported.items() if pair[0] != backend}
         self._alike = {key: tenants for key, tenants in self._alike.items() if key[0] != backend}
 
@@ -224,17 +243,17 @@ class FaultBook:
         return able - {backend for _, backend in struck[len(struck) - most :]} if most else able
 
     def refusal(
-        self, fingerprint: Callable[[], str], checkpoint: str, operation: Operation, now: float
+        self, fingerprint: Callable[[], str], checkpoint: str, able: Collection[str], now: float
     ) -> GatewayError | None:
         """Why this job is not to be sent anywhere at all now; None when nothing speaks against it.
 
-        The fingerprint is asked for only while some request is refused.
+        The fingerprint is asked for only while some request is refused. `able`: the backends that have all it needs.
         """
         until, reason = self._refused.get(fingerprint(), (0.0, "")) if self._refused else (0.0, "")
         if until > now:
             return InvalidRequest(f"This same request {reason}. It is not tried again for now: change the request.")
         until, _, backends = self._loads.get(checkpoint, (0.0, 0, frozenset()))
-        if checkpoint and until > now and len(backends) >= _LOADS_TRIED:
+        if checkpoint and until > now and (len(backends) >= _LOADS_TRIED or backends.issuperset(able)):
             return NoCapacity(f'The model "{checkpoint}" cannot be loaded at present. Use another one.', until - now)
         return None
 
@@ -254,7 +273,7 @@ class FaultBook:
         until, _, backends = self._loads.get(checkpoint, (0.0, 0, frozenset()))
         if checkpoint and until > now and backend in backends:
             return False
-        return self._poisoned.get((backend, checkpoint), 0.0) <= now
+        return self._poisoned.get((backend, checkpoint), (0.0, 0))[0] <= now
 
     def _struck(self, backend: str, checkpoint: str, operation: Operation, now: float) -> _Place | None:
         own = self._places.get((backend, checkpoint)) if checkpoint else None
@@ -298,11 +317,20 @@ class FaultBook:
             for key in _places_of(attempt):
                 if (known := self._places.get(key)) is not None:
                     known.tenants.discard(attempt.tenant)
-            self._poisoned.pop((attempt.backend, attempt.checkpoint), None)
             self._suspicions.pop(attempt.job_id, None)
+
+    def _acquit_checkpoint(self, attempt: Attempted) -> None:
+        """(6) A picture made of words says that a probe can be believed, one made of a picture only that it works."""
+        pair = attempt.backend, attempt.checkpoint
+        if attempt.operation is Operation.TXT2IMG:
+            self._poisoned.pop(pair, None)
+        elif pair in self._poisoned:
+            self._poisoned[pair] = 0.0, self._poisoned[pair][1]
 
     def _suspect_operation(self, attempts: list[Attempted], signature: str, now: float) -> None:
         """(8) Where the operation never worked, a second tenant with the same failure shows that it cannot."""
+        if attempts[0].checkpoint:
+            return  # two tenants can send the same impossible request; a defect of a server shows by itself
         for attempt in attempts:
             whole = self._places.get((attempt.backend, attempt.operation.value))
             if whole is not None and whole.has_worked:
@@ -323,6 +351,8 @@ class FaultBook:
         self._suspicions = {key: value for key, value in _newest(self._suspicions) if now - value[-1].at < SUSPICION_S}
         self._places = dict(_newest(self._places))
         self._alike = dict(_newest(self._alike))
+        self._poisoned = dict(_newest(self._poisoned))
+        self._next_probe = {pair: at for pair, at in _newest(self._next_probe) if at > now}
 
 
 def _places_of(attempt: Attempted) -> list[tuple[str, str]]:

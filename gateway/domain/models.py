@@ -68,7 +68,7 @@ def _aliased(text: str, aliases: Mapping[str, str]) -> str:
 
 
 def _unknown(text: str, catalogue: Catalogue, grants: Grants) -> UnknownModel:
-    near = nearest(text, (model.name for model in catalogue.models), grants.models)
+    near = nearest(text, (m.name for m in catalogue.models if m.backends and is_granted(m, grants)))
     hint = f' Did you mean "{near}"?' if near else ""
     return UnknownModel(
         f'There is no model "{shown(text)}".{hint} GET /sdapi/v1/sd-models lists what this key may use.'

@@ -85,6 +85,11 @@ ALIASES = {
 }
 """Names of A1111 and its API, folded -> the sampler of SD.Next that does the same or comes nearest."""
 
+LEAST_STEPS = {"pndm": 4}
+"""Sampler, folded -> the fewest steps with which it makes a picture. Of the 113 samplers of SD.Next 058a7f0cf only PNDM
+has such a number: it begins with Runge-Kutta steps that need the last four of its timesteps (diffusers,
+`PNDMScheduler.set_timesteps`). All were run with 1 to 20 steps (decision 0056)."""
+
 _SUFFIX_MARKS = " _"
 # Longest first: "sgm uniform" is one schedule, not a sampler "... sgm" with "uniform".
 _SUFFIXES = tuple(

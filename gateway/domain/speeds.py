@@ -1,6 +1,7 @@
 """What the pool has taught us: seconds per megapixel-step, per swap and per upscaled megapixel, of every backend.
 
-A rate is learned per (backend, name), where name is a checkpoint or an upscaler, as a moving average. A pair never seen
+A rate is learned per (backend, name), where name is a checkpoint or an upscaler, as a moving average; that of a swap as
+the median of the latest few, as a load beside other work of the machine takes many times as long. A pair never seen
 is guessed as the backend's own level times the name's own factor, both learned from the pairs that were seen; a backend
 never seen starts at the median level of the pool. So a heavy checkpoint's first job on a slow card is guessed well.
 
@@ -9,7 +10,9 @@ never seen starts at the median level of the pool. So a heavy checkpoint's first
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,8 +24,12 @@ DEFAULT_LANCZOS_SECONDS_PER_MEGAPIXEL = 0.05
 _CHEAP_UPSCALERS = frozenset({"", "None", "Lanczos", "Nearest", "Bicubic", "Bilinear"})
 _NETWORK_UPSCALER_FACTOR = 10.0
 
+LONGEST_SWAP_S = 300.0
+"""A load that seems to take longer was held up by something else."""
+_SWAPS_REMEMBERED = 5
 _SMOOTHING = 0.2
 _LARGEST_STEP = 4.0
+_FAR = 2.0
 _MINIMUM = 1e-6
 
 Row = tuple[str, str, str, float]
@@ -39,15 +46,22 @@ def _blend(before: float | None, seen: float) -> float:
 
 @dataclass(slots=True)
 class Rates:
-    """One learned table: (backend, name) -> seconds per unit. A new name's factor is `first_factor`'s or the other."""
+    """One learned table: (backend, name) -> seconds per unit. A new name's factor is `first_factor`'s or the other.
+
+    `most`: what is measured above it counts as that. `remembered`: of so many latest measurements of a pair the median
+    counts, of an even number the lower; with 1 each counts for itself, smoothed.
+    """
 
     default: float
     first_factor: dict[str, float] = field(default_factory=dict)
     other_factor: float = 1.0
+    most: float = float("inf")
+    remembered: int = 1
     _pairs: dict[tuple[str, str], float] = field(default_factory=dict)
     _levels: dict[str, float] = field(default_factory=dict)
     _factors: dict[str, float] = field(default_factory=dict)
     _median: float | None = None
+    _latest: dict[tuple[str, str], deque[float]] = field(default_factory=dict, compare=False)
 
     def rate(self, backend: str, name: str) -> float:
         """Seconds per unit: measured if this pair was ever seen, else the best guess. Always > 0."""
@@ -77,7 +91,7 @@ class Rates:
         if not rate > _MINIMUM:
             return
         factor, level = self.factor(name), self.level(backend)
-        self._pairs[backend, name] = _blend(self._pairs.get((backend, name)), rate)
+        rate = self._pairs[backend, name] = self._measured(backend, name, min(rate, self.most))
         # What is new explains the difference: a new backend its level, a new name its factor; of two new ones the name,
         # once there is a pool to compare with.
         knows_level, knows_factor = backend in self._levels, name in self._factors
@@ -85,16 +99,33 @@ class Rates:
             level = level if self._levels else rate / factor
             self._levels[backend], self._factors[name] = level, rate / level
         if knows_factor:
-            self._levels[backend] = _blend(self._levels.get(backend), rate / factor)
+            self._levels[backend] = self._moved(self._levels.get(backend), rate / factor)
         if knows_level:
-            self._factors[name] = _blend(self._factors.get(name), rate / level)
+            self._factors[name] = self._moved(self._factors.get(name), rate / level)
         self._median = None
+
+    def _measured(self, backend: str, name: str, rate: float) -> float:
+        pair = backend, name
+        known = self._pairs.get(pair)
+        if self.remembered == 1:
+            return _blend(known, rate)
+        if pair not in self._latest:
+            self._latest[pair] = deque([known] if known is not None else [], self.remembered)
+        self._latest[pair].append(rate)
+        return statistics.median_low(self._latest[pair])
+
+    def _moved(self, before: float | None, seen: float) -> float:
+        """A level or a factor after one more median: what a first outlier has put far too high falls at once."""
+        if self.remembered > 1 and before is not None and seen < before / _FAR:
+            return math.sqrt(before * seen)
+        return _blend(before, seen)
 
     def forget(self, backend: str) -> None:
         """The backend left the pool for good."""
         self._levels.pop(backend, None)
         for pair in [pair for pair in self._pairs if pair[0] == backend]:
             del self._pairs[pair]
+            self._latest.pop(pair, None)
         self._median = None
 
     def dump(self, kind: str) -> list[Row]:
@@ -126,7 +157,9 @@ class Speeds:
     """The three tables. Mutable, owned by one scheduler; every method is in seconds, megapixel-steps or megapixels."""
 
     generation: Rates = field(default_factory=lambda: Rates(DEFAULT_SECONDS_PER_MEGAPIXEL_STEP))
-    swap: Rates = field(default_factory=lambda: Rates(DEFAULT_SWAP_S))
+    swap: Rates = field(
+        default_factory=lambda: Rates(DEFAULT_SWAP_S, most=LONGEST_SWAP_S, remembered=_SWAPS_REMEMBERED)
+    )
     upscale: Rates = field(
         default_factory=lambda: Rates(
             DEFAULT_LANCZOS_SECONDS_PER_MEGAPIXEL, dict.fromkeys(_CHEAP_UPSCALERS, 1.0), _NETWORK_UPSCALER_FACTOR

@@ -116,7 +116,7 @@ def _without_loose(text: str, field: str, tell: Callable[[str], None]) -> str:
 def _lora(name: str, field: str, catalogue: Catalogue, grants: Grants) -> Lora:
     hits = catalogue.lora_index.hits(name)
     if not hits:
-        near = nearest(name, (lora.name for lora in catalogue.loras), grants.loras)
+        near = nearest(name, (lora.name for lora in catalogue.loras if lora.name in grants.loras))
         hint = f' Did you mean "{near}"?' if near else " GET /sdapi/v1/loras lists what this key may use."
         raise InvalidRequest(f'{field}: there is no LoRA "{shown(name)}".{hint}', field)
     granted = next((lora for lora in hits if lora.name in grants.loras), None)

@@ -51,7 +51,7 @@ def resolve_upscaler(
         return Upscaler(NONE)
     hits = catalogue.upscaler_index.hits(text) or _aliased(text, catalogue, aliases)
     if not hits:
-        near = nearest(text, (u.name for u in catalogue.upscalers), grants.upscalers)
+        near = nearest(text, (u.name for u in catalogue.upscalers if u.name != NONE and u.name in grants.upscalers))
         hint = f' Did you mean "{near}"?' if near else ""
         raise InvalidRequest(
             f'{field}: there is no upscaler "{shown(text)}".{hint} GET /sdapi/v1/upscalers lists those allowed.',
@@ -78,6 +78,7 @@ _SHOWN_ALIASES = (
 
 
 def _aliased(text: str, catalogue: Catalogue, aliases: Mapping[str, str]) -> tuple[Upscaler, ...]:
+    """Those that the name of another program stands for: best first, but what is on disk before what is not."""
     low = folded(text)
     for alias, name in aliases.items():
         if folded(alias) == low:
@@ -88,4 +89,6 @@ def _aliased(text: str, catalogue: Catalogue, aliases: Mapping[str, str]) -> tup
             found.extend(u for u in catalogue.upscalers if u.is_network and name[1:] in folded(u.name))
         else:
             found.extend(catalogue.upscaler_index.hits(name))
-    return tuple(found)
+    if found and all(upscaler.is_missing for upscaler in found):  # better one like it than none
+        found.extend(u for u in catalogue.upscalers if u.has_weights and u.is_network and u.scale == found[0].scale)
+    return tuple(sorted(found, key=lambda upscaler: upscaler.is_missing))

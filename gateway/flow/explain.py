@@ -28,8 +28,8 @@ class Explainer:
         checkpoint = shaped.model.name if shaped.model else ""
         expected = await gateway.work.expectation(caller, checkpoint)
         wait_s = expected.wait_s
-        if wait_s is None and not waiting:
-            wait_s = 0.0  # nobody asked for it lately, and nobody is before it
+        if wait_s is None and not checkpoint and not waiting:
+            wait_s = 0.0  # what needs no checkpoint needs no swap
         return {
             "operation": operation,
             "model": shaped.model.name if shaped.model else None,

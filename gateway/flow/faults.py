@@ -1,6 +1,6 @@
 """Whose fault a failed attempt is, and what follows: this process's book of faults, kept on the loop's clock.
 
-The rules are the book's (`domain/faults.py`). What needs a backend's slot, a checkpoint loaded anew, is asked of the
+The rules are the book's (`domain/faults.py`). What needs a backend's slot, a probe of a checkpoint, is asked of the
 upkeep; what every process must know, a backend that is down or set aside, is published by whoever finds it.
 """
 
@@ -10,19 +10,21 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.domain.errors import AttemptFailed, BackendBroke, BackendUnreachable, GatewayError
-from gateway.domain.faults import Attempted, FaultBook, Reload, fingerprint_of
+from gateway.domain.faults import Attempted, FaultBook, Probe, fingerprint_of
 from gateway.domain.parameters import Shaped
 from gateway.domain.replies import Flaw
+from gateway.flow.snapshot import CurrentCatalogue
+from gateway.flow.upkeep import Suspect, Upkeep
 
 
 class Faults:
-    """The book of faults of one process. `ask_reload` takes a checkpoint that is to be loaded anew, and returns
-    at once.
+    """The book of faults of one process. `ask_probe` takes a checkpoint that may be poisoned, and returns at once; it
+    is told of by `probe_failed` if it is.
     """
 
-    def __init__(self, ask_reload: Callable[[Reload], None]) -> None:
+    def __init__(self, ask_probe: Callable[[Probe], None]) -> None:
         self._book = FaultBook()
-        self._ask_reload = ask_reload
+        self._ask_probe = ask_probe
 
     def refuse(self, shaped: Shaped, fingerprint: Callable[[], str]) -> None:
         """Raise what speaks against sending this job anywhere now: it is at fault itself, or nobody can do it.
@@ -30,7 +32,7 @@ class Faults:
         The fingerprint, a hash of every picture in the request, is made only where it is needed.
         """
         now, checkpoint = _now(), _checkpoint(shaped)
-        error = self._book.refusal(fingerprint, checkpoint, shaped.operation, now) or self._book.unsupported(
+        error = self._book.refusal(fingerprint, checkpoint, shaped.runnable_on, now) or self._book.unsupported(
             shaped.runnable_on, shaped.operation, now
         )
         if error is not None:
@@ -56,9 +58,13 @@ class Faults:
             self._book.load_failed(attempted.backend, attempted.checkpoint, _now())
         else:
             flaw = Flaw(failure.flaw) if failure.flaw else Flaw.NO_ANSWER
-            remedy = self._book.failed(attempted, flaw, failure.signature or flaw.value, _now())
-            if remedy is not None:
-                self._ask_reload(remedy)
+            probe = self._book.failed(attempted, flaw, failure.signature or flaw.value, _now())
+            if probe is not None:
+                self._ask_probe(probe)
+
+    def probe_failed(self, probe: Probe) -> None:
+        """The probe came back empty: the checkpoint is poisoned there."""
+        self._book.probe_failed(probe, _now())
 
     def ended(self, job_id: str) -> None:
         """The job is over."""
@@ -67,6 +73,18 @@ class Faults:
     def came_back(self, backend: str) -> None:
         """The backend was away, or its files were read anew: nothing is held against it any more."""
         self._book.came_back(backend)
+
+
+def faults_of(upkeep: Upkeep, current: CurrentCatalogue) -> Faults:
+    """The book of faults, told of backends that came back, asking the upkeep for what needs a slot."""
+
+    def ask(probe: Probe) -> None:
+        title = current.title_of(probe.checkpoint, probe.backend)
+        upkeep.ask_probe(Suspect(probe.backend, title, lambda: faults.probe_failed(probe)))
+
+    faults = Faults(ask)
+    current.on_new_lists = faults.came_back
+    return faults
 
 
 def attempted(job_id: str, fingerprint: str, tenant: str, shaped: Shaped, backend: str) -> Attempted:
@@ -82,4 +100,4 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-__all__ = ["Faults", "attempted", "fingerprint_of"]
+__all__ = ["Faults", "attempted", "faults_of", "fingerprint_of"]

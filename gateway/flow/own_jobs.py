@@ -54,12 +54,13 @@ class OwnWork:
         )
 
     def _shown(self, job: OwnJob, *, with_preview: bool) -> tuple[Shown, str]:
+        here = self._held.get(job.job_id)
+        if here is not None:  # also of one that waits: so it is followed from its beginning on
+            here.attention.look(with_preview=with_preview)
         if not job.is_running:
             return Shown(job="queued"), ""
-        here = self._held.get(job.job_id)
         if here is None:
             return Shown.from_bytes(job.shown), self._held.previews.get(job.job_id, "")
-        here.attention.look(with_preview=with_preview)
         return here.attention.shown, here.attention.preview
 
     async def pending(self, caller: Caller) -> list[str]:

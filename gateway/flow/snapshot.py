@@ -19,6 +19,7 @@ from gateway.domain.catalogue import (
     Catalogue,
     Departed,
     departures,
+    has_weights,
     merge,
     parse_loras,
     parse_models,
@@ -110,7 +111,12 @@ def cut_down(route: str, answer: object) -> Any:  # noqa: ANN401 - JSON of a bac
     fields = LISTS[route]
     if fields is None or not isinstance(answer, list):
         return answer
-    return [{key: entry[key] for key in fields if key in entry} for entry in answer if isinstance(entry, dict)]
+    entries = [entry for entry in answer if isinstance(entry, dict)]
+    kept = [{key: entry[key] for key in fields if key in entry} for entry in entries]
+    if route == "upscalers":
+        for entry, cut in zip(entries, kept, strict=True):
+            cut["has_weights"] = has_weights(entry)  # instead of the path, which is nobody's business
+    return kept
 
 
 class CurrentCatalogue:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,6 +20,7 @@ from gateway.domain.errors import AttemptFailed
 from gateway.domain.jobs import Outcome
 from gateway.flow.held import HeldJobs
 from gateway.flow.ids import new_id
+from gateway.flow.probe import is_poisoned
 from gateway.flow.snapshot import Rescan
 from gateway.ports import BackendClient, JobStore, Leaving, PoolStore
 
@@ -37,11 +39,20 @@ OPTIONS_TIMEOUT_S = 60.0
 RESCAN_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 10.0
 SLOT_TRIES = 300
-MOST_RELOADS = 100
+MOST_PROBES = 100
 OK = 200
 MOST_VALUES = 400_000
 
 Found = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A checkpoint, by its title there, that may be poisoned on a backend; `tell_poisoned` is called if it is."""
+
+    backend: str
+    title: str
+    tell_poisoned: Callable[[], None]
 
 
 class Upkeep:
@@ -61,7 +72,7 @@ class Upkeep:
         self._held = held
         self.rescanned: dict[str, Rescan] = {}
         self.rescanning: set[str] = set()
-        self._reloads: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MOST_RELOADS)
+        self._probes: asyncio.Queue[Suspect] = asyncio.Queue(MOST_PROBES)
 
     async def wrong_options(self, backend: Backend) -> dict[str, Any]:
         """The managed options that have another value there, with the right one. Raises AttemptFailed."""
@@ -115,28 +126,35 @@ class Upkeep:
             finally:
                 self.rescanning.discard(backend.name)
 
-    def ask_reload(self, backend: str, title: str) -> None:
-        """Have this checkpoint loaded anew there as soon as the slot is free; too many at once are let go."""
+    def ask_probe(self, suspect: Suspect) -> None:
+        """Have this checkpoint probed there as soon as the slot is free; too many at once are let go."""
         with suppress(asyncio.QueueFull):
-            self._reloads.put_nowait((backend, title))
+            self._probes.put_nowait(suspect)
 
     async def reload_for_ever(self, backends: Callable[[], Mapping[str, Backend]]) -> None:
-        """Load anew what was asked for, one after the other. Errors of the store end it, to be started again."""
+        """Probe what was asked for, one after the other, and load anew what is poisoned. Errors of the store end it,
+        to be started again.
+        """
         while True:
-            name, title = await self._reloads.get()
-            if (backend := backends().get(name)) is not None and backend.is_managed:
-                await self._reload(backend, title)
+            suspect = await self._probes.get()
+            if (backend := backends().get(suspect.backend)) is not None and backend.is_managed:
+                await self._probe(backend, suspect)
 
-    async def _reload(self, backend: Backend, title: str) -> None:
-        """Only a forced load mends a checkpoint that answers with nothing (observed)."""
-        path = "/sdapi/v1/checkpoint?" + urlencode({"sd_model_checkpoint": title, "force": "true"})
+    async def _probe(self, backend: Backend, suspect: Suspect) -> None:
         for _ in range(SLOT_TRIES):
             async with self._slot(backend) as is_held:
                 if is_held:
                     with suppress(AttemptFailed):  # what is wrong there is found out by the next job or look
-                        await self._client.post(backend, path, b"", OPTIONS_TIMEOUT_S)
+                        if await is_poisoned(self._client, backend, suspect.title):
+                            suspect.tell_poisoned()
+                            await self._reload(backend, suspect.title)
                     return
             await asyncio.sleep(1.0)
+
+    async def _reload(self, backend: Backend, title: str) -> None:
+        """Only a forced load mends a checkpoint that answers with nothing (observed)."""
+        path = "/sdapi/v1/checkpoint?" + urlencode({"sd_model_checkpoint": title, "force": "true"})
+        await self._client.post(backend, path, b"", OPTIONS_TIMEOUT_S)
 
     @asynccontextmanager
     async def _slot(self, backend: Backend) -> AsyncIterator[bool]:

@@ -42,7 +42,7 @@ from gateway.flow.call_limits import CallLimits
 from gateway.flow.changes import Author
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
-from gateway.flow.faults import Faults
+from gateway.flow.faults import faults_of
 from gateway.flow.foresee import Foresight
 from gateway.flow.forward import Forwarder
 from gateway.flow.gauges import Gauges
@@ -212,7 +212,7 @@ def _assemble(
         Entrance(stores.jobs, ledger, held),
         forwarder,
         way_out,
-        _faults(upkeep, current),
+        faults_of(upkeep, current),
         stores.jobs,
         epoch,
         current,
@@ -277,10 +277,3 @@ def _found(manager: Manager, log: Log) -> Found:
             await manager.remember_options(Author("gateway", wall_clock()), backend, options)
 
     return keep
-
-
-def _faults(upkeep: Upkeep, current: CurrentCatalogue) -> Faults:
-    """The book of faults, told of backends that came back, asking the upkeep for what needs a slot."""
-    faults = Faults(lambda it: upkeep.ask_reload(it.backend, current.title_of(it.checkpoint, it.backend)))
-    current.on_new_lists = faults.came_back
-    return faults

@@ -195,3 +195,6 @@ async def test_one_more_call_is_told_the_wait_foretold_for_its_checkpoint_and_wh
     assert (told.rate.remaining, told.rate.reset_s) == (3, pytest.approx(2.0, abs=1.0))
     assert (await own.expect("u", "m", rate)).wait_s == 7.0
     assert (await own.expect("u", "n", rate)).wait_s is None
+    await process.pool.foretell(Forecast({}, {}, {"m": 7.0}, other_s=1.5))
+    others = [(await own.expect("u", checkpoint, rate)).wait_s for checkpoint in ("m", "n", "")]
+    assert others == [7.0, 1.5, None]

@@ -9,10 +9,11 @@ from gateway.domain.faults import (
     LONGEST_EJECTION_S,
     NEVER_AGAIN_S,
     POISONED_S,
+    PROBE_EVERY_S,
     REFUSED_ALIKE_S,
     Attempted,
     FaultBook,
-    Reload,
+    Probe,
     fingerprint_of,
 )
 from gateway.domain.jobs import Operation
@@ -38,6 +39,13 @@ def convicted(book, times, backend="g1", now=0.0, checkpoint="foo"):
         job = f"{backend} {checkpoint} {number}"
         book.failed(attempt(backend, job, checkpoint=checkpoint), Flaw.ERROR_STATUS, "500", now)
         book.succeeded(attempt("g6", job, checkpoint=checkpoint), now)
+
+
+def struck(book, times, backend="g1", now=0.0):
+    """So many times two tenants failed at the place."""
+    for number in range(times):
+        for tenant in ("t1", "t2"):
+            book.failed(attempt(backend, f"{backend} {tenant} {number}", tenant), Flaw.ERROR_STATUS, "500", now)
 
 
 def test_one_failure_alone_condemns_nobody():
@@ -81,26 +89,18 @@ def test_one_tenant_alone_convicts_nobody_however_often_it_fails():
     assert usable(book) == list(POOL)
 
 
-def test_a_failed_probe_convicts_at_once():
-    book = FaultBook()
-    book.probe_failed(attempt(), 0.0)
-    book.probe_failed(attempt(), 0.0)
-    assert "g1" not in usable(book, now=1.0)
-
-
 def test_an_ejection_ends_and_the_next_one_is_twice_as_long():
     book = FaultBook()
     convicted(book, 2)
     assert "g1" in usable(book, now=FIRST_EJECTION_S)
-    book.probe_failed(attempt(), FIRST_EJECTION_S)
+    struck(book, 1, now=FIRST_EJECTION_S)
     assert "g1" not in usable(book, now=2.9 * FIRST_EJECTION_S)
     assert "g1" in usable(book, now=3 * FIRST_EJECTION_S)
 
 
 def test_no_ejection_is_longer_than_ten_minutes():
     book = FaultBook()
-    for _ in range(100):
-        book.probe_failed(attempt(), 0.0)
+    struck(book, 100)
     assert "g1" in usable(book, now=LONGEST_EJECTION_S)
 
 
@@ -115,80 +115,123 @@ def test_a_success_forgives_what_was_held_against_a_place():
 def test_at_most_a_third_of_the_backends_are_out(size, most):
     book, pool = FaultBook(), POOL[:size]
     for backend in pool:
-        for _ in range(2):
-            book.probe_failed(attempt(backend), 0.0)
+        struck(book, 2, backend)
     assert len(usable(book, now=1.0, pool=pool)) == size - most
 
 
 def test_a_job_that_fails_alike_on_two_backends_is_at_fault_and_both_are_acquitted():
     book = FaultBook()
     book.failed(attempt("g1"), Flaw.EMPTY, "empty", 0.0)
-    assert "g1" not in usable(book)
     book.failed(attempt("g2"), Flaw.EMPTY, "empty", 1.0)
     assert usable(book, now=1.0) == list(POOL)
-    assert isinstance(book.refusal(lambda: "of j1", "foo", TXT, 1.0), InvalidRequest)
-    assert book.refusal(lambda: "of j1", "foo", TXT, 1.0 + REFUSED_ALIKE_S) is None
-    assert book.refusal(lambda: "of j2", "foo", TXT, 1.0) is None
+    assert isinstance(book.refusal(lambda: "of j1", "foo", POOL, 1.0), InvalidRequest)
+    assert book.refusal(lambda: "of j1", "foo", POOL, 1.0 + REFUSED_ALIKE_S) is None
+    assert book.refusal(lambda: "of j2", "foo", POOL, 1.0) is None
 
 
 def test_a_job_that_fails_differently_on_two_backends_acquits_nobody():
     book = FaultBook()
     book.failed(attempt("g1"), Flaw.ERROR_STATUS, "500 a", 0.0)
     book.failed(attempt("g2"), Flaw.ERROR_STATUS, "500 b", 0.0)
-    assert book.refusal(lambda: "of j1", "foo", TXT, 0.0) is None
+    assert book.refusal(lambda: "of j1", "foo", POOL, 0.0) is None
 
 
 def test_a_request_under_which_two_backends_died_is_never_sent_again():
     book = FaultBook()
     book.died(attempt("g1", "j1", fingerprint="bomb"), 0.0)
-    assert book.refusal(lambda: "bomb", "foo", TXT, 0.0) is None
+    assert book.refusal(lambda: "bomb", "foo", POOL, 0.0) is None
     book.died(attempt("g2", "j2", tenant="t2", fingerprint="bomb"), 50.0)
-    assert isinstance(book.refusal(lambda: "bomb", "bar", UP, REFUSED_ALIKE_S + 100.0), InvalidRequest)
-    assert isinstance(book.refusal(lambda: "bomb", "foo", TXT, NEVER_AGAIN_S - 1.0), InvalidRequest)
+    assert isinstance(book.refusal(lambda: "bomb", "bar", POOL, REFUSED_ALIKE_S + 100.0), InvalidRequest)
+    assert isinstance(book.refusal(lambda: "bomb", "foo", POOL, NEVER_AGAIN_S - 1.0), InvalidRequest)
 
 
-def test_an_empty_answer_asks_once_for_the_checkpoint_to_be_loaded_anew():
+def test_an_empty_answer_asks_for_one_probe_a_minute_and_is_held_against_nobody():
     book = FaultBook()
-    assert book.failed(attempt(job="j1"), Flaw.EMPTY, "empty", 0.0) == Reload("g1", "foo")
-    assert book.failed(attempt(job="j2"), Flaw.EMPTY, "empty", 1.0) is None
-    assert "g1" not in usable(book, now=1.0)
-    assert "g1" in usable(book, checkpoint="bar", now=1.0)
+    assert book.failed(attempt(job="j1"), Flaw.EMPTY, "empty", 0.0) == Probe("g1", "foo")
+    assert book.failed(attempt(job="j2", tenant="t2"), Flaw.EMPTY, "empty", 1.0) is None
+    assert usable(book, now=1.0) == list(POOL)
+    assert book.failed(attempt(job="j3"), Flaw.EMPTY, "empty", PROBE_EVERY_S) == Probe("g1", "foo")
 
 
-def test_a_poisoned_checkpoint_is_back_after_a_success_or_after_its_time():
+def test_a_second_backend_that_fails_alike_is_probed_too_as_both_may_be_poisoned():
     book = FaultBook()
-    book.failed(attempt(job="j1"), Flaw.EMPTY, "empty", 0.0)
+    book.failed(attempt("g1"), Flaw.EMPTY, "empty", 0.0)
+    assert book.failed(attempt("g2"), Flaw.EMPTY, "empty", 1.0) == Probe("g2", "foo")
+
+
+def test_a_checkpoint_whose_probe_came_back_empty_is_out_there_until_a_success_or_its_time():
+    book = FaultBook()
+    book.probe_failed(Probe("g1", "foo"), 0.0)
+    assert usable(book, now=1.0) == ["g2", "g3", "g4", "g5", "g6"]
+    assert usable(book, checkpoint="bar", now=1.0) == list(POOL)
     assert "g1" in usable(book, now=POISONED_S)
     book.succeeded(attempt(job="j2"), 1.0)
     assert "g1" in usable(book, now=1.0)
 
 
-def test_a_checkpoint_that_was_poisoned_before_can_be_loaded_anew_again_later():
+def probes(book, seconds, after_each=lambda _now: None):
+    """How many of the probes that fail a place gets, when every second a job comes back empty there."""
+    asked = 0
+    for now in range(seconds):
+        if book.failed(attempt(job=f"j{now}"), Flaw.EMPTY, "empty", float(now)) is not None:
+            asked += 1
+            book.probe_failed(Probe("g1", "foo"), float(now))
+            after_each(float(now))
+    return asked
+
+
+def test_a_checkpoint_that_makes_no_picture_of_words_at_all_is_loaded_anew_ever_more_rarely():
+    assert probes(FaultBook(), 3_000) == 6
     book = FaultBook()
-    book.failed(attempt(job="j1"), Flaw.EMPTY, "empty", 0.0)
-    later = POISONED_S + 1.0
-    assert book.failed(attempt(job="j2"), Flaw.EMPTY, "empty", later) == Reload("g1", "foo")
+    edited = attempt(job="edited", operation=Operation.IMG2IMG)
+    assert probes(book, 3_000, lambda now: book.succeeded(edited, now)) == 6
+
+
+def test_a_checkpoint_that_was_healed_and_made_a_picture_of_words_is_probed_as_soon_as_ever():
+    book = FaultBook()
+    made = attempt(job="made")
+    assert probes(book, 3_000, lambda now: book.succeeded(made, now)) == 50
+
+
+def test_two_tenants_whose_impossible_pictures_fail_alike_do_not_end_img2img_for_all():
+    book = FaultBook()
+    for tenant in ("t1", "t2"):
+        for backend in ("g1", "g2"):
+            one = attempt(backend, f"j {tenant}", tenant, operation=Operation.IMG2IMG)
+            book.failed(one, Flaw.EMPTY, "empty", 0.0)
+    assert usable(book, operation=Operation.IMG2IMG) == list(POOL)
+    assert book.unsupported(("g1", "g2"), Operation.IMG2IMG, 0.0) is None
 
 
 def test_a_checkpoint_that_does_not_load_is_tried_on_one_other_backend_and_then_refused():
     book = FaultBook()
     book.load_failed("g1", "foo", 0.0)
     assert usable(book, now=1.0) == ["g2", "g3", "g4", "g5", "g6"]
-    assert book.refusal(lambda: "x", "foo", TXT, 1.0) is None
+    assert book.refusal(lambda: "x", "foo", POOL, 1.0) is None
     book.load_failed("g2", "foo", 1.0)
-    refusal = book.refusal(lambda: "x", "foo", TXT, 2.0)
+    refusal = book.refusal(lambda: "x", "foo", POOL, 2.0)
     assert isinstance(refusal, NoCapacity)
     assert refusal.retry_after_s == pytest.approx(FIRST_REFUSAL_S - 1.0)
-    assert book.refusal(lambda: "x", "bar", TXT, 2.0) is None
+    assert book.refusal(lambda: "x", "bar", POOL, 2.0) is None
+
+
+def test_a_checkpoint_that_the_only_backend_that_has_it_cannot_load_is_refused_and_unloads_nothing_again():
+    book = FaultBook()
+    book.load_failed("g1", "foo", 0.0)
+    assert isinstance(book.refusal(lambda: "x", "foo", ("g1",), 1.0), NoCapacity)
+    assert book.refusal(lambda: "x", "foo", ("g1",), FIRST_REFUSAL_S) is None
+    for now in (100.0, 200.0):
+        book.load_failed("g1", "foo", now)
+    assert book.refusal(lambda: "x", "foo", ("g1",), 200.0).retry_after_s == pytest.approx(2 * FIRST_REFUSAL_S)
 
 
 def test_the_refusal_of_a_checkpoint_doubles_until_it_loads():
     book = FaultBook()
     for backend, now in (("g1", 0.0), ("g2", 0.0), ("g3", 100.0)):
         book.load_failed(backend, "foo", now)
-    assert book.refusal(lambda: "x", "foo", TXT, 100.0).retry_after_s == pytest.approx(2 * FIRST_REFUSAL_S)
+    assert book.refusal(lambda: "x", "foo", POOL, 100.0).retry_after_s == pytest.approx(2 * FIRST_REFUSAL_S)
     book.succeeded(attempt("g4"), 200.0)
-    assert book.refusal(lambda: "x", "foo", TXT, 200.0) is None
+    assert book.refusal(lambda: "x", "foo", POOL, 200.0) is None
 
 
 def test_a_known_defect_makes_the_operation_unsupported_there_and_generation_goes_on():
@@ -256,7 +299,7 @@ def test_a_picture_in_a_nested_object_belongs_to_the_fingerprint_too():
 
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["failed", "died", "succeeded", "probe_failed", "load_failed"]),
+        st.sampled_from(["failed", "died", "succeeded", "load_failed"]),
         st.sampled_from(POOL),
         st.sampled_from(["j1", "j2", "j3"]),
         st.sampled_from(["t1", "t2"]),

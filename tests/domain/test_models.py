@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.domain.catalogue import merge, parse_models
+from gateway.domain.catalogue import Departed, merge, parse_models
 from gateway.domain.errors import NotGranted, UnknownModel
 from gateway.domain.keys import Grants, Names
 from gateway.domain.models import resolve_model, shown
@@ -109,3 +109,18 @@ def test_no_path_is_ever_repeated_to_the_caller():
     assert shown("C:\\secret\\x.ckpt") == "x.ckpt"
     assert len(shown("x" * 5_000)) < 200
     assert shown("a\ud800") == "a?"
+
+
+def test_no_model_is_suggested_that_is_gone_or_that_the_key_may_not_use():
+    gone = Departed("g1", models("juggernaut")[0], 0.0)
+    pool = merge([backend("g1", models=models("juggernaus", "other"))], [gone], now=1.0)
+    for grants, hint in (
+        (Grants(), 'Did you mean "juggernaus"'),
+        (Grants(Names(deny=("jugger*",))), "There is no model"),
+    ):
+        with pytest.raises(UnknownModel, match=hint) as caught:
+            resolve_model("juggernautt", pool, grants, {})
+        assert ('"juggernaut"' in str(caught.value), grants == Grants() or "Did you" not in str(caught.value)) == (
+            False,
+            True,
+        )

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.speeds import DEFAULT_SECONDS_PER_MEGAPIXEL_STEP, DEFAULT_SWAP_S, Speeds
+from gateway.domain.speeds import DEFAULT_SECONDS_PER_MEGAPIXEL_STEP, DEFAULT_SWAP_S, LONGEST_SWAP_S, Speeds
 
 
 def test_a_pool_that_did_nothing_yet_is_guessed_by_the_defaults():
@@ -108,3 +108,39 @@ def test_speeds_come_back_from_a_dump_as_they_were_and_are_always_above_zero(job
         for backend in ("b1", "b2", "new"):
             for name in ("A", "B", "new"):
                 assert table.rate(backend, name) == other.rate(backend, name) > 0
+
+
+def test_first_loads_on_a_busy_machine_are_forgotten_with_the_first_quick_one():
+    speeds = Speeds()
+    speeds.generation.observed("b1", "A", 0.25)
+    speeds.finished_swap("b1", "A", 0.4, 26.0)
+    speeds.finished_swap("b1", "A", 0.4, 1.7)
+    assert speeds.swap.rate("b1", "A") == pytest.approx(1.6)
+    speeds.finished_swap("b1", "A", 0.4, 1.7)
+    assert speeds.swap.rate("b1", "A") == pytest.approx(1.6)
+    for _ in range(3):
+        speeds.finished_swap("b1", "B", 0.4, 1.7)
+    assert speeds.swap.rate("b1", "never seen") < 26.0 / 3
+
+
+def test_one_load_in_three_that_is_held_up_changes_no_swap_time():
+    speeds = Speeds()
+    for number in range(60):
+        speeds.finished_swap("b1", "A", 0.0, 20.0 + 10.0 * number if number % 3 == 2 else 1.7)
+    assert speeds.swap.rate("b1", "A") == pytest.approx(1.7)
+
+
+def test_loads_that_are_held_up_for_ever_longer_are_not_believed_without_bound():
+    speeds = Speeds()
+    for number in range(100):
+        speeds.finished_swap("b1", "A", 0.0, 2.0**number)
+    assert speeds.swap.rate("b1", "A") == LONGEST_SWAP_S
+    assert speeds.swap.level("b1") <= LONGEST_SWAP_S
+    assert speeds.swap.rate("b1", "never seen") <= LONGEST_SWAP_S * 4
+
+
+def test_a_disk_that_has_become_slower_is_believed_after_a_few_loads():
+    speeds = Speeds.load([("swap", "b1", "A", 2.0)])
+    for _ in range(3):
+        speeds.finished_swap("b1", "A", 0.0, 30.0)
+    assert speeds.swap.rate("b1", "A") == 30.0

@@ -1,9 +1,11 @@
 import pytest
 
+from gateway.domain.catalogue import parse_upscalers
 from gateway.domain.errors import InvalidRequest, NotGranted
+from gateway.domain.jobs import Operation
 from gateway.domain.keys import Grants, Names
 from gateway.domain.upscalers import aliases_of, resolve_upscaler
-from tests.domain.pool import CONTEXT
+from tests.domain.pool import CONTEXT, PICTURE, backend, context, shaped
 
 POOL = CONTEXT.catalogue
 
@@ -62,3 +64,43 @@ def test_the_listed_aliases_all_work_and_hide_no_upscaler():
     assert "R-ESRGAN 4x+" in listed
     assert all(found(alias, mine="Resize Lanczos") == upscaler.name for alias, upscaler in listed.items())
     assert not listed.keys() & {u.name for u in POOL.upscalers}
+
+
+@pytest.mark.parametrize("text", ["Nope", "Non", "none2", "Nonee"])
+def test_an_unknown_upscaler_is_not_answered_with_did_you_mean_none(text):
+    with pytest.raises(InvalidRequest) as caught:
+        found(text)
+    assert "Did you mean" not in str(caught.value)
+
+
+URL = "https://models.example/4x.pth"
+
+
+def listing(**paths):
+    """An answer to `GET /upscalers`: name -> model_path."""
+    return parse_upscalers([{"name": n.replace("_", " "), "scale": 4.0, "model_path": p} for n, p in paths.items()])
+
+
+def resolved(text, *listings):
+    ctx = context(*(backend(f"gpu-{n}", upscalers=upscalers) for n, upscalers in enumerate(listings)))
+    return resolve_upscaler(text, "upscaler_1", ctx.catalogue, Grants(), {}).name
+
+
+def test_r_esrgan_is_resolved_to_an_upscaler_whose_weights_are_on_disk():
+    ours = listing(ESRGAN_4x_GAN=URL, SwinIR_4x_GAN="/models/swinir/4x.pth", ESRGAN_4x_Remacri="/models/4x.pth")
+    assert resolved("R-ESRGAN 4x+", ours) == "SwinIR 4x GAN"
+    assert (
+        resolved("R-ESRGAN 4x+", listing(ESRGAN_4x_GAN=URL, ESRGAN_4x_Remacri="C:\\models\\4x.pth"))
+        == "ESRGAN 4x Remacri"
+    )
+    assert resolved("R-ESRGAN 4x+", listing(ESRGAN_4x_GAN=URL, Aura_SR_4x="acme/upscaler")) == "ESRGAN 4x GAN"
+    assert resolved("R-ESRGAN 4x+", listing(ESRGAN_4x_GAN=URL, ESRGAN_8x_Faces="/models/8x.pth")) == "ESRGAN 4x GAN"
+
+
+def test_weights_on_one_of_two_backends_are_there_and_jobs_go_to_that_one():
+    missing, there = listing(ESRGAN_4x_GAN=URL), listing(ESRGAN_4x_GAN="/models/4x.pth")
+    assert resolved("R-ESRGAN 4x+", missing, there) == "ESRGAN 4x GAN"
+    for pool, able in (((missing, there), {"gpu-1"}), ((missing, missing), {"gpu-0", "gpu-1"})):
+        ctx = context(*(backend(f"gpu-{n}", upscalers=upscalers) for n, upscalers in enumerate(pool)))
+        fields = {"image": PICTURE, "upscaler_1": "R-ESRGAN 4x+"}
+        assert shaped(fields, ctx, Operation.UPSCALE).runnable_on == able

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import msgspec
 import pytest
 
 from gateway.domain.backends import Backend
@@ -68,22 +69,59 @@ async def test_a_backend_is_asked_once_a_second_however_many_look(attendant, wir
         group.create_task(look_on())
         group.create_task(attending(attendant, attention, 10))
     times = [at for at, _ in wire.asked]
-    assert 3 <= len(times) <= 5
+    assert 4 <= len(times) <= 8  # every two seconds once nobody looks
     assert all(later - earlier > 0.99 for earlier, later in itertools.pairwise(times))
 
 
-async def test_who_looks_again_after_a_while_is_answered_anew(attendant, wire):
-    attention = Attention("j1")
+class Backends:
+    """Says how far a job of 90 steps is, one a second, beginning two seconds after its call."""
 
-    async def look_on():
-        for pause in (0.5, 4.0, 0.0):
+    def __init__(self):
+        self.asked = []
+
+    async def get(self, _backend, path, _timeout_s):
+        now = asyncio.get_running_loop().time()
+        self.asked.append(now)
+        return RawReply(200, msgspec.json.encode(progress_at(now)))
+
+
+def progress_at(now):
+    step = max(0, int(now) - 2)
+    job = "Inference" if step else ""
+    state = {"job": job, "job_count": int(step > 0), "sampling_step": step, "sampling_steps": 90}
+    return {"id": "1", "progress": step / 90, "eta_relative": 90.0 - step, "state": state, "current_image": None}
+
+
+@pytest.mark.parametrize("every_s", [0.1, 1.0, 3.0, 8.0, 30.0])
+async def test_progress_polled_at_any_interval_shows_the_truth_of_two_seconds_ago(every_s):
+    """Seen: polled every 8 s, "starting, 0.01" while the backend was at step 84 of 90."""
+    backends, attention, seen = Backends(), Attention("j1"), []
+    attendant = Attendant(backends, MemoryOwn(MemoryStore(), "one"))
+
+    async def poll():
+        while True:
             attention.look()
-            await asyncio.sleep(pause)
+            seen.append((asyncio.get_running_loop().time(), attention.shown.step))
+            await asyncio.sleep(every_s)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(attending(attendant, attention, 10))
-        group.create_task(look_on())
-    assert [round(at) for at, _ in wire.asked] == [0, 1, 4]
+        polling = group.create_task(poll())
+        await attending(attendant, attention, 90)
+        polling.cancel()
+    for at, step in seen[1:]:
+        assert at - 2 - 2 <= step + 2 <= at or at < 6  # within the first seconds it is not proven ours
+    assert len(backends.asked) <= 91
+    assert all(later - earlier >= 0.99 for earlier, later in itertools.pairwise(backends.asked))
+
+
+async def test_a_job_that_was_looked_at_while_it_waited_is_followed_from_its_beginning_and_on_its_second_backend(
+    attendant, wire
+):
+    attention = Attention("j1")
+    attention.look()
+    await attending(attendant, attention, 2.5)
+    await attending(attendant, attention, 2.5)
+    assert [round(at, 1) for at, _ in wire.asked] == [0.0, 2.0, 2.5, 4.5]
 
 
 async def test_while_nobody_looks_or_wishes_nothing_runs_beside_the_post(attendant, wire):

@@ -56,7 +56,7 @@ async def test_a_sample_tells_of_leading_jobs_backends_and_loops():
         await beyond
         world.backends["a"].engine.release("inference")
         await asyncio.gather(first, second)
-    names = ("heartbeat", "listener", "dispatcher", "watcher", "rescans", "foresight", "ledger")
+    names = ("heartbeat", "listener", "dispatcher", "watcher", "rescans", "reloads", "foresight", "ledger")
     loops = dict.fromkeys(names, (True, 0))
     assert sample == Sample(
         is_ready=False,  # nobody said that the start is over

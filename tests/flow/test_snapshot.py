@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.domain.catalogue import parse_upscalers
 from gateway.flow.snapshot import LISTS, CurrentCatalogue, PublishedInventory, cut_down
 from gateway.ports import PoolNews
 from tests.flow.test_dispatch import stores
@@ -73,3 +74,16 @@ async def test_the_lists_of_a_large_pool_are_read_beside_the_calls(backends, ask
     current = CurrentCatalogue()
     await current.refresh(MemoryJobs(store, "p"), "1", 0.0)
     assert (len(current.catalogue.models), len(current.inventories), threads.asked) == (1_000, backends, asked)
+
+
+async def test_of_an_upscaler_is_kept_whether_its_weights_are_there_and_not_where():
+    answer = [
+        {"name": "ESRGAN 4x GAN", "scale": 4.0, "model_path": "https://models.example/4x.pth"},
+        {"name": "ESRGAN 4x Box", "scale": 4.0, "model_path": "/srv/models/4x.pth"},
+        {"name": "Resize Box", "scale": 4.0, "model_path": None},
+    ]
+    kept = cut_down("upscalers", answer)
+    assert [entry["has_weights"] for entry in kept] == [False, True, None]
+    assert "example" not in str(kept)
+    assert "/srv" not in str(kept)
+    assert [u.has_weights for u in parse_upscalers(kept)] == [False, True, None]

@@ -25,7 +25,7 @@ from gateway.flow.attention import Attendant
 from gateway.flow.authenticate import Authenticator, Epoch
 from gateway.flow.dispatch import Dispatcher
 from gateway.flow.enter import Entrance
-from gateway.flow.faults import Faults
+from gateway.flow.faults import faults_of
 from gateway.flow.foresee import Foresight
 from gateway.flow.forward import Forwarder
 from gateway.flow.held import HeldJobs
@@ -272,7 +272,8 @@ class Process:
         self.own = DistantOwn(self.jobs, store, name)
         attendant = Attendant(backends, self.own)
         self.forwarder = Forwarder(backends, self.jobs, lambda: backends.declared, self.current, attendant)
-        self.faults = Faults(lambda _reload: None)
+        self.upkeep = Upkeep(backends, self.jobs, self.jobs, self.held)
+        self.faults = faults_of(self.upkeep, self.current)
         self.gateway = Gateway(
             authenticator=Authenticator(keys, self.epoch, lambda: 0.0),
             entrance=Entrance(self.jobs, ledger, self.held),
@@ -289,7 +290,6 @@ class Process:
         )
         self.pulse = Pulse(self.jobs, self.jobs, self.held, self.way_out, self.epoch, self.current)
         self.dispatcher = Dispatcher(self.jobs)
-        self.upkeep = Upkeep(backends, self.jobs, self.jobs, self.held)
         seen, declared = lambda: self.dispatcher.pool, lambda: tuple(backends.declared.values())
         self.rescans = Rescanner(declared, self.jobs, self.upkeep, self.current, pool_seen=seen)
         self.watcher = Watcher(declared, backends, self.jobs, self.upkeep, self.current, pool_seen=seen)
@@ -301,6 +301,7 @@ class Process:
         self.supervisor.add("dispatcher", self.dispatcher.run)
         self.supervisor.add("watcher", self.watcher.run)
         self.supervisor.add("rescans", self.rescans.run)
+        self.supervisor.add("reloads", lambda: self.upkeep.reload_for_ever(lambda: backends.declared))
         self.supervisor.add("foresight", Foresight(self.dispatcher, self.jobs).run)
         self.supervisor.add("ledger", self.bookkeeper.run)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.support import A, in_process, info, instant, last_line, picture
+from tests.simulator.support import SMALL, A, in_process, info, instant, last_line, picture
 from tests.simulator.test_laws_pictures import differs
 
 PNDM = instant(schedulers={A: "PNDM"})
@@ -109,3 +109,30 @@ async def test_hires_with_a_resize_mode_and_a_real_upscaler_enlarges(
 async def test_an_unknown_hires_sampler_is_ignored() -> None:
     async with in_process(instant()) as backend:
         assert (await backend.txt2img(**A1111_HIRES, hr_sampler_name="Nope 3000")).status_code == 200
+
+
+@pytest.mark.parametrize(("steps", "images"), [(1, 0), (3, 0), (4, 1)])
+async def test_pndm_with_fewer_than_four_steps_is_an_empty_200(steps: int, images: int) -> None:
+    async with in_process(PNDM) as backend:
+        reply = await backend.txt2img(sampler_name="PNDM", steps=steps)
+
+        assert (reply.status_code, len(reply.json()["images"])) == (200, images)
+        assert len(info(reply)["infotexts"]) == 1
+        assert len((await backend.txt2img(steps=steps)).json()["images"]) == 1  # the checkpoint's own PNDM can
+
+
+async def test_with_an_euler_checkpoint_pndm_is_replaced_and_needs_no_steps_of_its_own() -> None:
+    async with in_process(instant()) as backend:
+        assert len((await backend.txt2img(sampler_name="PNDM", steps=1)).json()["images"]) == 1
+
+
+@pytest.mark.parametrize(("strength", "images"), [(0.01, 0), (0.5, 1)])
+async def test_a_strength_that_plans_for_more_steps_than_were_trained_is_an_empty_200(
+    strength: float, images: int
+) -> None:
+    async with in_process(PNDM) as backend:
+        init = (await backend.txt2img()).json()["images"]
+        asked = {"init_images": init, "denoising_strength": strength, "sampler_name": "DDIM", "steps": 20}
+        reply = await backend.post("img2img", SMALL | asked)
+
+        assert (reply.status_code, len(reply.json()["images"])) == (200, images)

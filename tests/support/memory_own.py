@@ -86,7 +86,7 @@ class MemoryOwn:
     async def expect(self, tenant_id: str, checkpoint: str, rate: Rate) -> Expectation:
         """What one more call of this tenant would meet now."""
         store = self._store
-        wait_s = store.forecast.models.get(checkpoint)
+        wait_s = store.forecast.models.get(checkpoint, store.forecast.other_s if checkpoint else None)
         if wait_s is not None:
             wait_s = max(wait_s, store.soonest_s(tenant_id))
         every_us = interval_us(rate.per_minute)
@@ -95,10 +95,10 @@ class MemoryOwn:
         return Expectation(wait_s, RateState(left, reset_us / MICROSECONDS))
 
     def _tell(self, job_id: str, job: Job, look: Look) -> None:
-        if job.state != "running" or job.process == self._process:
+        if job.process == self._process:
             return
         asked_us = job.asked_us.get(self._process)
-        if asked_us is None or self._store.now_us - asked_us >= LOOK_US:
+        if asked_us is None or (job.state == "running" and self._store.now_us - asked_us >= LOOK_US):
             job.asked_us[self._process] = self._store.now_us
             self._send(job.process, Asked(job_id, self._process, look.with_preview))
 

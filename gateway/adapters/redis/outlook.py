@@ -20,6 +20,8 @@ def words_of(forecast: Forecast) -> list[str | bytes]:
         words += (f"t:{tenant_id}", str(round(starts_at * MICROSECONDS)))
     for checkpoint, wait_s in forecast.models.items():
         words += (f"c:{checkpoint}", str(round(wait_s * MICROSECONDS)))
+    if forecast.other_s is not None:
+        words += ("other", str(round(forecast.other_s * MICROSECONDS)))
     return words
 
 

@@ -17,6 +17,7 @@ _ROOT_FOLDER = "Diffusers/"
 _FACTOR = re.compile(
     r"(?<![0-9A-Za-z])(?:(\d{1,2})x|x(\d{1,2}))(?![0-9A-Za-z])|(?<=_)(\d{1,2})x|(\d{1,2})x(?=_)", re.IGNORECASE
 )
+_LOCAL = re.compile(r"/|\\|[a-zA-Z]:[\\/]")
 _LORA_NAMES = 3
 _DEFAULT_FACTOR, _LARGEST_FACTOR = 4.0, 64.0
 _LIBRARY_PREFIXES = ("none", "resize", "latent", "nearest", "lanczos", "vips", "dcc", "icb", "asymmetric", "wan")
@@ -62,11 +63,20 @@ class Sampler:
 
 @dataclass(frozen=True, slots=True)
 class Upscaler:
-    """An upscaler. `scale` is the factor it was made for; `is_network` is False for plain resampling."""
+    """An upscaler. `scale` is the factor it was made for; `is_network` is False for plain resampling.
+
+    `has_weights`: whether the file it needs is on the server's disk, None where the server does not say.
+    """
 
     name: str
     scale: float = 1.0
     is_network: bool = False
+    has_weights: bool | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether its first use would be a download, which fails on a server without a way out."""
+        return self.has_weights is False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +273,23 @@ def _sampler(entry: Mapping[str, Any]) -> Sampler:
 def parse_upscalers(entries: object) -> tuple[Upscaler, ...]:
     """The upscalers in an answer to `GET /sdapi/v1/upscalers`. SD.Next says scale 4.0 of all: the name knows better."""
     return tuple(
-        Upscaler(name, _factor(name, entry.get("scale")), not _is_library(name))
+        Upscaler(name, _factor(name, entry.get("scale")), not _is_library(name), has_weights(entry))
         for entry in _objects(entries)
         if (name := _text(entry, "name"))
     )
+
+
+def has_weights(entry: Mapping[str, Any]) -> bool | None:
+    """Whether the weights of an entry of `GET /sdapi/v1/upscalers` are on disk; None where it does not say.
+
+    `model_path` is a local path where they are, a URL or a hub's name where they are not (observed). What was read
+    once stands under `has_weights`: the path of a server is not kept.
+    """
+    known = entry.get("has_weights")
+    if isinstance(known, bool):
+        return known
+    path = _text(entry, "model_path")
+    return bool(_LOCAL.match(path)) if path else None
 
 
 def _is_library(name: str) -> bool:

@@ -102,7 +102,7 @@ def merge(inventories: Iterable[BackendInventory], departed: Iterable[Departed] 
     lost = [d for d in departed if d.backend in backends and now - d.last_seen <= REMEMBERED_S]
     models = _merged_models(backends.values(), lost)
     samplers = _merged_samplers(backends.values())
-    upscalers = _first_of_each(u for b in backends.values() for u in b.upscalers)
+    upscalers = _merged_upscalers(backends.values())
     loras = _first_of_each(lora for b in backends.values() for lora in b.loras)
     return Catalogue(
         backends=backends,
@@ -249,8 +249,18 @@ def _merged_samplers(inventories: Iterable[BackendInventory]) -> tuple[Sampler, 
     return tuple(merged.values())
 
 
-def _first_of_each(things: Iterable[Upscaler | Lora]) -> tuple:  # type: ignore[type-arg]
-    seen: dict[str, Upscaler | Lora] = {}
+def _merged_upscalers(inventories: Iterable[BackendInventory]) -> tuple[Upscaler, ...]:
+    """Each once; of one that some backend has on disk, that entry: elsewhere its use would begin with a download."""
+    merged: dict[str, Upscaler] = {}
+    for upscaler in (u for inventory in inventories for u in inventory.upscalers):
+        key = folded(upscaler.name)
+        if key not in merged or (merged[key].is_missing and not upscaler.is_missing):
+            merged[key] = upscaler
+    return tuple(merged.values())
+
+
+def _first_of_each(things: Iterable[Lora]) -> tuple[Lora, ...]:
+    seen: dict[str, Lora] = {}
     for thing in things:
         seen.setdefault(folded(thing.name), thing)
     return tuple(seen.values())
@@ -267,10 +277,14 @@ def _merged_names(inventories: Iterable[BackendInventory], kind: str) -> dict[st
 def _having(inventories: Iterable[BackendInventory]) -> dict[tuple[str, str], frozenset[str]]:
     """(kind, folded name) -> backends that have it, so that a requirement costs one set intersection."""
     having: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    without_weights: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for inventory in inventories:
         for thing in _things_of(inventory):
             having[thing].add(inventory.name)
-    return {thing: frozenset(backends) for thing, backends in having.items()}
+        for upscaler in inventory.upscalers:
+            (without_weights if upscaler.is_missing else having)["upscalers", folded(upscaler.name)].add(inventory.name)
+    # Where no backend has the weights, any may still load them down.
+    return {thing: frozenset(having.get(thing) or without_weights[thing]) for thing in {*having, *without_weights}}
 
 
 def _things_of(inventory: BackendInventory) -> Iterable[tuple[str, str]]:
@@ -281,7 +295,6 @@ def _things_of(inventory: BackendInventory) -> Iterable[tuple[str, str]]:
             yield f"samplers {schedule}", name
     for lora in inventory.loras:
         yield from (("loras", name) for name in lora_names(lora))
-    yield from (("upscalers", folded(u.name)) for u in inventory.upscalers)
     for kind in (*NAMED_KINDS, EMBEDDINGS):
         yield from ((kind, folded(name)) for name in getattr(inventory, kind))
     for kind in ("txt2img", "img2img"):

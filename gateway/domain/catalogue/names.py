@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -43,18 +43,20 @@ def without_suffix(name: str) -> str:
     return name
 
 
-def nearest(name: str, known: Iterable[str], allowed: Container[str]) -> str:
-    """The allowed known name most like `name`, "" when none is near. Bounded: compares a hundred names at most."""
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The name most like this one among those that may be told, "" when none is near. Bounded: compares a hundred
+    names at most.
+    """
     low = folded(name)[:_COMPARED_CHARACTERS]
     alike: dict[str, str] = {}
-    for candidate in known:
+    for candidate in allowed:
         form = folded(candidate)
         if form[:1] == low[:1] and len(form) <= _COMPARED_CHARACTERS:
             alike[form] = candidate
             if len(alike) >= _MOST_COMPARED:
                 break
-    found = difflib.get_close_matches(low, alike, n=5)
-    return next((alike[form] for form in found if alike[form] in allowed), "")
+    found = difflib.get_close_matches(low, alike, n=1)
+    return alike[found[0]] if found else ""
 
 
 @dataclass(frozen=True, slots=True)

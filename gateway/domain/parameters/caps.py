@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+from gateway.domain.catalogue.names import folded
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.context import Draft
 from gateway.domain.parameters.layers import TABLES
 from gateway.domain.parameters.sizes import GRID, SMALLEST_SIDE
 from gateway.domain.parameters.table import Kind
+from gateway.domain.samplers import DEFAULT, LEAST_STEPS
 
 _STEP_FIELDS = ("steps", "hr_second_pass_steps", "refiner_steps", "detailer_steps")
 _SIDES = frozenset({"width", "height", "hr_resize_x", "hr_resize_y"})
@@ -55,6 +57,27 @@ def cap_steps(draft: Draft) -> None:
             draft.clamp(name, min(draft.fields[name], most))
     if draft.fields.get("schedulers_timesteps", "").count(",") >= most:
         raise InvalidRequest(f"schedulers_timesteps has more entries than the {most} allowed.", "schedulers_timesteps")
+
+
+def raise_steps(draft: Draft) -> None:
+    """No pass has fewer steps than its sampler needs; where as many are not allowed, the checkpoint's own sampler goes.
+
+    With fewer the answer has no picture, which says nothing about the backend.
+    """
+    fields = draft.fields
+    for name in _STEP_FIELDS:
+        field = "hr_sampler_name" if name == "hr_second_pass_steps" else "sampler_name"
+        sampler = fields.get(field, fields["sampler_name"])
+        least = LEAST_STEPS.get(folded(sampler), 1)
+        if not 0 < fields.get(name, 0) < least:
+            continue
+        if name not in draft.forced:
+            draft.clamp(name, least)
+            bound_by_key(draft)
+            cap_steps(draft)
+        if fields[name] < least:
+            fields[field] = DEFAULT
+            draft.tell_change(field, f"{sampler} needs {least} steps", DEFAULT)
 
 
 def cap_images(draft: Draft) -> None:

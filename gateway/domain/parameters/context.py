@@ -64,9 +64,8 @@ class Shaped:
     """A request as the gateway will really send it.
 
     `fields`: the effective parameters in the pool's spelling, images as raw JSON. `model` is None for an upscale.
-    `runnable_on`: the backends that have all it needs now, up or down; empty only while a checkpoint that was there
-    within a day is gone everywhere. `expected` is the pixel size of each picture, `worked` that of the first pass;
-    None when it is not known.
+    `runnable_on`: the backends that have all it needs now, up or down, at least one. `expected` is the pixel size of
+    each picture, `worked` that of the first pass; None when it is not known.
     `sampler` is "Default" or the resolved name. `adjustments` are ready for `X-Gateway-Adjusted`.
     """
 

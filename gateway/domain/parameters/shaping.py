@@ -13,7 +13,7 @@ from types import MappingProxyType
 from gateway.domain.catalogue.merged import EMBEDDINGS, SAFE_LORA
 from gateway.domain.errors import NeverRunnable
 from gateway.domain.jobs import Operation
-from gateway.domain.parameters.caps import bound_by_key, cap_images, cap_steps
+from gateway.domain.parameters.caps import bound_by_key, cap_images, cap_steps, raise_steps
 from gateway.domain.parameters.captioning import check_picture, choose_captioner
 from gateway.domain.parameters.context import Draft, Requirements, Shaped, ShapingContext
 from gateway.domain.parameters.generation import (
@@ -82,6 +82,7 @@ _GENERATION: tuple[Callable[[Draft], None], ...] = (
     resolve_prompts,
     check_networks,
     settle_bounds,
+    raise_steps,
 )
 _UPSCALE: tuple[Callable[[Draft], None], ...] = (check_image, choose_upscalers, set_target, settle_upscale)
 _CAPTION: tuple[Callable[[Draft], None], ...] = (check_picture, choose_captioner)
@@ -168,19 +169,26 @@ def _price(draft: Draft) -> tuple[Price, tuple[int, int] | None]:
 
 
 def _runnable_on(draft: Draft) -> frozenset[str]:
-    """The backends that have everything. Error: `NeverRunnable` naming what no backend has together with the rest."""
+    """The backends that have everything, up or down. Error: `NeverRunnable` naming what no backend has together with
+    the rest: to wait for it would be to wait in vain, as a backend that is down still counts with what it had.
+    """
     catalogue, model = draft.context.catalogue, draft.model
     able = model.backends if model is not None else frozenset(catalogue.backends)
-    possible = able | model.lost_by if model is not None else able
+    if model is not None and not able:
+        raise NeverRunnable(
+            f'The file of the model "{model.name}" is gone from every server that had it. Use another model; if it is '
+            "put back, POST /sdapi/v1/refresh-checkpoints has the servers look for it.",
+            "sd_model_checkpoint",
+        )
     needs = [(kind, name, catalogue.backends_with(kind, name)) for kind, name in sorted(draft.things)]
     needs += [("loras", lora.name, catalogue.backends_with_lora(lora)) for lora in draft.loras.values()]
     if draft.loras:
         needs.append((SAFE_LORA, "", catalogue.backends_with(SAFE_LORA, "")))
     for kind, name, having in needs:
-        able, possible = able & having, possible & having
-        if not possible:
+        able &= having
+        if not able:
             raise _never(kind, name, draft)
-    if not possible:
+    if not able:
         raise NeverRunnable("No server of the pool can do this.")
     return _with_embeddings(draft, able)
 

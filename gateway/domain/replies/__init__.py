@@ -5,7 +5,7 @@ from gateway.domain.replies.blame import judge_error
 from gateway.domain.replies.bounds import most_answer_bytes
 from gateway.domain.replies.repairing import repair
 from gateway.domain.replies.verdicts import AttemptFailed, CallersFault, Delivered, Flaw, SetAside, Verdict
-from gateway.domain.replies.verifying import is_loaded, verify
+from gateway.domain.replies.verifying import is_empty, is_loaded, shows_title, verify
 
 __all__ = [
     "AnswerBody",
@@ -15,10 +15,12 @@ __all__ = [
     "Flaw",
     "SetAside",
     "Verdict",
+    "is_empty",
     "is_loaded",
     "json_list",
     "judge_error",
     "most_answer_bytes",
     "repair",
+    "shows_title",
     "verify",
 ]

@@ -163,16 +163,31 @@ def _verify_caption(body: bytes) -> Verdict:
 
 def is_loaded(shaped: Shaped, backend: BackendInventory, checkpoint: bytes) -> bool:
     """Whether an answer to `GET /checkpoint` shows the checkpoint this job asked for (by exact title)."""
+    file = backend.model(shaped.model.plain_name, shaped.model.sha256) if shaped.model is not None else None
+    return file is not None and shows_title(checkpoint, file.title)
+
+
+def shows_title(checkpoint: bytes, title: str) -> bool:
+    """Whether an answer to `GET /checkpoint` shows the checkpoint of this title."""
     try:
         value = msgspec.json.decode(checkpoint)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return False
-    file = backend.model(shaped.model.plain_name, shaped.model.sha256) if shaped.model is not None else None
-    if file is None or not isinstance(value, dict):
+    if not isinstance(value, dict):
         return False
     # A title may have got its hash, or lost it, since the list was read: what precedes it must be equal.
     said = value.get("title") or value.get("name")
-    return isinstance(said, str) and without_hash(said) == without_hash(file.title)
+    return isinstance(said, str) and without_hash(said) == without_hash(title)
+
+
+def is_empty(status: int, body: bytes) -> bool:
+    """Whether an answer to a generation has no picture though it is 200, as of a poisoned checkpoint (observed)."""
+    if status != _OK:
+        return False
+    try:
+        return not _GENERATED.decode(body).images
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        return False
 
 
 def _list(info: Mapping[str, Any], key: str) -> Sequence[Any]:

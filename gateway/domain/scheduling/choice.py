@@ -57,6 +57,7 @@ class Decision:
         self._slack_s = state.policy.slack_s * max(1.0, state.pool.usable / max(1, state.accounts.active))
         self._shares_of = self._shares()
         self._floods = self._flooding()
+        self._competing_now: frozenset[str] | None = None
 
     def grant(self) -> Grant | None:
         """The next grant by the rules, or None when nothing should start now."""
@@ -226,12 +227,37 @@ class Decision:
                 continue
             backend = min(able, key=losses.__getitem__)  # the first of equals is the fastest
             is_overdue = item.due_at <= self._now
-            if is_overdue or item.want >= losses[backend]:
+            if is_overdue or item.want >= losses[backend] or self._has_been_alone(item, backend):
                 rule = Rule.OVERDUE if is_overdue else Rule.COPY if item.copies else Rule.SWAP
                 grant = self._load(backend, item, rule)
                 if grant is not None:
                     return grant
         return None
+
+    def _has_been_alone(self, item: _Wanted, backend: str) -> bool:
+        """(5) Whether nothing else waits, or the whole pool is idle, and nobody has come for the evicted checkpoint in
+        the time in which one was likely to: then nothing is gained by leaving the backend idle.
+        """
+        state = self._state
+        if not state.pool.is_idle and not self._competing() <= {"", item.checkpoint}:
+            return False
+        rate = state.asked_for.rate(state.pool.views[backend].loaded, self._now)
+        oldest_at = min(lane.by_age[0][0] for group in item.groups for lane in group.lanes.values())
+        return (self._now - oldest_at) * max(rate, 1 / self._policy.alone_s) >= 1.0
+
+    def _competing(self) -> frozenset[str]:
+        """The checkpoints of waiting jobs that could run somewhere now or when a backend is free."""
+        if self._competing_now is None:
+            views = self._state.pool.views
+            usable = frozenset(name for name, view in views.items() if view.usable)
+            self._competing_now = frozenset(
+                group.checkpoint
+                for group in self._state.room.groups()
+                if not group.is_batch
+                and not usable.isdisjoint(group.runnable_on)
+                and any(lane.tenant in self._standing for lane in group.lanes.values())
+            )
+        return self._competing_now
 
     def _may_load(self, backend: str, item: _Wanted) -> bool:
         if self._state.pool.views[backend].loaded == item.checkpoint:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from gateway.domain.scheduling.outlook import Rehearsal, estimating, explain
 from gateway.domain.scheduling.scheduler import Scheduler
-from gateway.domain.scheduling.values import Explanation, Refusal
+from gateway.domain.scheduling.values import Explanation, Refusal, Ticket
 
 MOST_MODELS = 24
 """For so many checkpoints, those asked for last, a further call is rehearsed."""
@@ -36,11 +36,15 @@ class Prospect:
 class Forecast:
     """The outlook at one moment: jobs by id; when the first waiting job of each tenant should start; and by checkpoint
     the seconds that one more call of a tenant with nothing else here would wait.
+
+    `other_s`: the same for any checkpoint that is loaded nowhere and was not asked for lately; None while a backend is
+    down, as it may be the only one that has it.
     """
 
     jobs: Mapping[str, Prospect]
     tenants: Mapping[str, float]
     models: Mapping[str, float]
+    other_s: float | None = None
 
 
 def forecasting(scheduler: Scheduler, now: float) -> Generator[None, None, Forecast]:
@@ -57,25 +61,27 @@ def forecasting(scheduler: Scheduler, now: float) -> Generator[None, None, Forec
             starts_at = now + told.wait_s
             jobs[job_id] = Prospect(told.position, starts_at, reason(found))
             tenants[ticket.tenant] = min(starts_at, tenants.get(ticket.tenant, starts_at))
-    models = yield from _calls(base, now)
-    return Forecast(jobs, tenants, models)
-
-
-def _calls(base: Scheduler, now: float) -> Generator[None, None, Mapping[str, float]]:
-    """Seconds until one more call for each checkpoint would start."""
-    is_idle = all(view.running is None for view in base.backends.values()) and not base.waiting
-    waits: dict[str, float] = {}
+    models: dict[str, float] = {}
     for like in base.state.past.latest_of_each(MOST_MODELS):
-        able = [name for name in like.runnable_on if name in base.backends and base.backends[name].usable]
-        if is_idle and able:
-            waits[like.checkpoint] = 0.0
-        elif able:
-            call = replace(like, job_id=_CALL, tenant=_CALL, arrived_at=now, tenant_weight=1.0)
-            rehearsal = Rehearsal(base.fork(), iter((call,)), now)
-            yield
-            starts = yield from rehearsal.run({_CALL}, MOST_STEPS_OF_A_CALL)
-            waits[like.checkpoint] = starts[_CALL][0] if _CALL in starts else rehearsal.elapsed_s
-    return waits
+        if any(_is_up(base, name) for name in like.runnable_on):
+            models[like.checkpoint] = yield from _call_s(base, like, now)
+    other_s = None
+    if base.backends and all(_is_up(base, name) for name in base.backends):
+        other_s = yield from _call_s(base, Ticket(_CALL, _CALL, _CALL, frozenset(base.backends), now), now)
+    return Forecast(jobs, tenants, models, other_s)
+
+
+def _is_up(base: Scheduler, backend: str) -> bool:
+    return backend in base.backends and base.backends[backend].usable
+
+
+def _call_s(base: Scheduler, like: Ticket, now: float) -> Generator[None, None, float]:
+    """Seconds until one more call like that one would start. Also on an idle pool, where a swap may be put off."""
+    call = replace(like, job_id=_CALL, tenant=_CALL, arrived_at=now, tenant_weight=1.0)
+    rehearsal = Rehearsal(base.fork(), iter((call,)), now)
+    yield
+    starts = yield from rehearsal.run({_CALL}, MOST_STEPS_OF_A_CALL)
+    return starts[_CALL][0] if _CALL in starts else rehearsal.elapsed_s
 
 
 def reason(explanation: Explanation) -> str:

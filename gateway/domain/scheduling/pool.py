@@ -71,6 +71,11 @@ class Pool:
         return bool(self._free)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no usable backend runs anything."""
+        return len(self._free) == sum(1 for view in self.views.values() if view.usable)
+
+    @property
     def usable(self) -> int:
         """How many backends are up, free or busy; at least 1."""
         return max(1, sum(1 for view in self.views.values() if view.usable))

@@ -128,6 +128,9 @@ class Policy:
     """... but not before it has stayed for so many swap times, so that overload cannot become swapping."""
     regret_swaps: float = 50.0
     """Evicting a checkpoint that is asked for r times a second costs regret_swaps x its swap time x r of want."""
+    alone_s: float = 0.9
+    """... but while nothing else waits a swap is put off for so long at most, or until a job for the evicted checkpoint
+    was likely to come: with the second until the next look (`TICK_S`) a call waits less than two on an idle pool."""
     demand_memory_s: float = 600.0
     """How far back the demand for a checkpoint is remembered."""
     slack_s: float = 75.0

@@ -202,7 +202,7 @@ class Generation:
             seed=seed,
             subseed=secrets.randbits(32),
             operation=_operation(fields, inputs),
-            has_failed=parameters.fails_in_pipeline(fields, has_init=inputs is not None)
+            has_failed=parameters.fails_in_pipeline(fields, sampling, has_init=inputs is not None)
             or painted[0] * painted[1] * fields["batch_size"] / 1e6 > engine.options.fatal_megapixels,
             tail=_tail(fields, inputs),
             timestamp=engine.state.timestamp,

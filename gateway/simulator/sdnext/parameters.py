@@ -44,6 +44,9 @@ _SIGMA_OPTIONS = {
     "lambdas": "use_lu_lambdas",
     "flowmatch": "use_flow_sigmas",
 }
+_LEAST_PNDM_STEPS = 4
+_AT_MOST_TRAINED = frozenset({"DDIMScheduler", "DDPMScheduler", "LCMScheduler"})
+_TRAINED_STEPS = 1_000
 _UNUSABLY_SMALL = 16
 _LARGEST_INIT_MODE = 4
 _MOST_IMAGES = 1_000  # not observed: somewhere the real server runs out of memory, and so would this one
@@ -139,11 +142,23 @@ def crash_on_impossible(fields: Fields) -> None:
         )
 
 
-def fails_in_pipeline(fields: Fields, *, has_init: bool) -> bool:
+def fails_in_pipeline(fields: Fields, sampling: Sampling, *, has_init: bool) -> bool:
     """Whether the pipeline raises; SD.Next catches that and answers 200 without images and a perfect `info`."""
     if (fields["width"] or 0) < 0 or (fields["height"] or 0) < 0:
         return True
-    return has_init and not 0 <= (fields["denoising_strength"] or 0) <= 1
+    if has_init and not 0 <= (fields["denoising_strength"] or 0) <= 1:
+        return True
+    steps = _planned_steps(fields, has_init=has_init)
+    if sampling.scheduler in _AT_MOST_TRAINED and steps > _TRAINED_STEPS:
+        return True
+    # Only as a sampler that was named: a checkpoint's own PNDM leaves out the Runge-Kutta steps that need four.
+    return sampling.scheduler == "PNDMScheduler" and sampling.asked.lower() == "pndm" and steps < _LEAST_PNDM_STEPS
+
+
+def _planned_steps(fields: Fields, *, has_init: bool) -> int:
+    """Steps that the sampler plans for: with an init image so many more that the part that runs has those asked."""
+    steps, strength = fields["steps"], fields["denoising_strength"] or 0
+    return max(1, int(steps // strength) + 1 if has_init and strength > 0 else steps)
 
 
 def _tebibytes(number: int) -> str:

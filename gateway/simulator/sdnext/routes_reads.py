@@ -86,8 +86,14 @@ class _Lists:
     def _upscalers(self) -> list[dict[str, Any]]:
         return [
             {"name": name, "model_name": None, "model_path": path, "model_url": None, "scale": _scale(name)}
-            for name, path in self._s.facts.upscalers.items()
+            for name, path in (self._with_path(*upscaler) for upscaler in self._s.facts.upscalers.items())
         ]
+
+    def _with_path(self, name: str, path: str | None) -> tuple[str, str | None]:
+        """The path is a local one where the weights are on disk, else where to get them."""
+        if path is None or name not in self._s.options.upscaler_weights:
+            return name, path
+        return name, f"/sdnext/data/models/upscalers/{path.rpartition('/')[2]}"
 
     def _vaes(self) -> list[dict[str, str]]:
         return [{"model_name": name, "filename": f"/sdnext/data/models/VAE/{name}"} for name in self._s.options.vaes]

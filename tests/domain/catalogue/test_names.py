@@ -59,6 +59,14 @@ def test_slashes_and_case_do_not_matter_when_folded():
 
 def test_the_nearest_name_is_one_the_key_may_use():
     known = ("juggernaut-xl", "juggernaut-x1")
-    assert nearest("Juggernaut-XK", known, Names()) in known
-    assert nearest("Juggernaut-XK", known, Names(deny=("juggernaut-xl",))) == "juggernaut-x1"
-    assert nearest("zzz", known, Names()) == ""
+    assert nearest("Juggernaut-XK", known) in known
+    assert (
+        nearest("Juggernaut-XK", [name for name in known if name in Names(deny=("juggernaut-xl",))]) == "juggernaut-x1"
+    )
+    assert nearest("zzz", known) == ""
+
+
+def test_hundreds_of_names_that_may_not_be_told_do_not_hide_one_that_may():
+    allowed = Names(allow=("model-x",))
+    known = [*(f"model-{n}" for n in range(500)), "model-x"]
+    assert nearest("model-xx", (name for name in known if name in allowed)) == "model-x"

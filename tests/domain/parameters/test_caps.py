@@ -80,3 +80,35 @@ def test_custom_timesteps_are_steps_too():
 def test_a_picture_with_too_many_pixels_is_refused_by_its_header():
     with pytest.raises(Exception, match="20000x20000"):
         shaped({"init_images": [PICTURE, b64(png_head(20_000, 20_000))]}, operation=Operation.IMG2IMG)
+
+
+@pytest.mark.parametrize("name", ["PLMS", "pndm", "PNDM"])
+def test_plms_with_three_steps_is_raised_to_the_four_it_needs_and_that_is_told(name):
+    request = bounded({"sampler_name": name, "steps": 3})
+    assert request.fields["steps"] == 4
+    assert "steps=4 (clamped from 3)" in request.adjustments
+    assert bounded({"sampler_name": name, "steps": 4}).fields["steps"] == 4
+    assert bounded({"sampler_name": "Euler", "steps": 1}).fields["steps"] == 1
+
+
+def test_each_pass_has_the_steps_that_its_own_sampler_needs():
+    hires = {"enable_hr": True, "denoising_strength": 0.5, "detailer_enabled": True, "detailer_steps": 2}
+    own = bounded({"sampler_name": "PNDM", "steps": 2, "hr_sampler_name": "Euler", **hires}).fields
+    assert (own["steps"], own["hr_second_pass_steps"], own["detailer_steps"]) == (4, 2, 4)
+    second = bounded({"sampler_name": "Euler", "steps": 2, "hr_sampler_name": "PLMS", **hires}).fields
+    assert (second["steps"], second["hr_second_pass_steps"], second["detailer_steps"]) == (2, 4, 2)
+
+
+@pytest.mark.parametrize("bounds", [{"caps": Caps(steps=3)}, {"maximum": {"steps": 3}}, {"force": {"steps": 3}}])
+def test_a_sampler_that_needs_more_steps_than_are_allowed_gives_way_and_that_is_told(bounds):
+    request = bounded({"sampler_name": "PLMS", "steps": 20}, **bounds)
+    assert (request.fields["steps"], request.fields["sampler_name"], request.sampler) == (3, "Default", "Default")
+    assert "sampler_name=Default (PNDM needs 4 steps)" in request.adjustments
+
+
+def test_a_second_pass_that_may_have_few_steps_only_keeps_the_first_ones_sampler_out():
+    hires = {"enable_hr": True, "denoising_strength": 0.5, "hr_second_pass_steps": 9}
+    request = bounded({"sampler_name": "PLMS", "steps": 9, **hires}, maximum={"hr_second_pass_steps": 2})
+    assert [request.fields[n] for n in ("steps", "sampler_name", "hr_second_pass_steps", "hr_sampler_name")] == [
+        9, "PNDM", 2, "Default",
+    ]  # fmt: skip

@@ -1,7 +1,7 @@
 import pytest
 
-from gateway.domain.catalogue import merge
-from gateway.domain.errors import InvalidRequest, SamplerNotFound, UnknownModel
+from gateway.domain.catalogue import Departed, merge
+from gateway.domain.errors import InvalidRequest, NeverRunnable, SamplerNotFound, UnknownModel
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Grants, Names
 from gateway.domain.overrides import Overrides
@@ -199,12 +199,18 @@ def test_tags_are_resolved_in_every_prompt_field(field):
     assert request.adjustments == ("<hypernet:...> (dropped)",)
 
 
-def test_a_checkpoint_that_is_gone_everywhere_for_a_while_can_still_be_asked_for():
-    from gateway.domain.catalogue import Departed
-
+def test_a_checkpoint_whose_file_is_gone_everywhere_is_refused_at_once_and_named():
     gone = Departed("gpu-1", models("lost")[0], 100.0)
-    request = shaped({"sd_model_checkpoint": "lost"}, ShapingContext(merge([backend()], [gone], now=200.0)))
-    assert (request.model.name, request.runnable_on) == ("lost", frozenset())
+    with pytest.raises(NeverRunnable, match='The file of the model "lost" is gone') as caught:
+        shaped({"sd_model_checkpoint": "lost"}, ShapingContext(merge([backend()], [gone], now=200.0)))
+    assert caught.value.field == "sd_model_checkpoint"
+
+
+def test_a_checkpoint_whose_file_is_gone_on_one_of_two_backends_runs_on_the_other():
+    gone = Departed("gpu-1", models("lost")[0], 100.0)
+    other = backend("gpu-2", models=models("lost"))
+    ctx = ShapingContext(merge([backend("gpu-1"), other], [gone], now=200.0))
+    assert shaped({"sd_model_checkpoint": "lost"}, ctx).runnable_on == {"gpu-2"}
 
 
 def test_face_restoration_that_sdnext_cannot_do_is_told():

@@ -316,3 +316,54 @@ def test_among_batch_jobs_the_tenant_served_least_goes_first_and_caps_hold():
     assert [g.job_id for g in scheduler.arrived([*jobs, a_batch_job("y", tenant="y")], 0.0)] == ["x0", "y"]
     assert [g.job_id for g in scheduler.finished("b2", 5.0, 5.0)] == []
     assert [g.job_id for g in scheduler.finished("b1", 5.0, 6.0)] == ["x1"]
+
+
+# --- a lone caller -----------------------------------------------------------------------------------
+
+
+def hot(scheduler, checkpoint="A", jobs=60):
+    """The checkpoint was asked for so often that regret holds it for long."""
+    scheduler.began([a_job(f"{checkpoint} before {n}", checkpoint) for n in range(jobs)], 0.0)
+    return scheduler
+
+
+def waited(scheduler, *tickets, most_s=60):
+    """Seconds until each starts, looked at as the dispatcher does: at once and then once a second."""
+    starts = {grant.job_id: 0 for grant in scheduler.arrived(tickets, 10.0)}
+    for second in range(1, most_s):
+        for grant in scheduler.tick(10.0 + second):
+            starts.setdefault(grant.job_id, second)
+    return starts
+
+
+def test_a_lone_caller_whose_model_is_loaded_nowhere_waits_two_seconds_at_most_on_an_idle_pool():
+    scheduler = hot(a_scheduler(a_backend("b1", "A"), a_backend("b2", "A")))
+    assert waited(scheduler, a_job("1", "B", arrived_at=10.0)) == {"1": 1}
+
+
+def test_a_job_for_the_loaded_checkpoint_that_comes_in_that_moment_goes_first():
+    scheduler = hot(a_scheduler(a_backend("b1", "A")))
+    assert scheduler.arrived([a_job("1", "B", on="b1", arrived_at=10.0)], 10.0) == []
+    assert scheduler.arrived([a_job("2", "A", on="b1", arrived_at=10.5)], 10.5) == [Grant("2", "b1")]
+
+
+def test_two_callers_with_two_models_on_an_idle_pool_wait_no_longer_than_one():
+    scheduler = hot(a_scheduler(a_backend("b1", "A"), a_backend("b2", "A")))
+    jobs = [a_job("1", "B", arrived_at=10.0), a_job("2", "C", tenant="u", arrived_at=10.0)]
+    assert waited(scheduler, *jobs) == {"1": 1, "2": 1}
+
+
+def test_a_job_that_waits_for_a_backend_that_is_down_and_a_batch_job_make_nobody_else_wait():
+    busy = Running("x", "x", "A", 0.0, work=1e6)
+    scheduler = hot(
+        a_scheduler(a_backend("b1", "A"), a_backend("b2", "A", running=busy), a_backend("gone", "C", usable=False))
+    )
+    scheduler.arrived([a_job("0", "C", on="gone"), a_job("batch", "D", on="b1", is_batch=True)], 1.0)
+    assert waited(scheduler, a_job("1", "B", arrived_at=10.0)) == {"1": 1}
+
+
+def test_while_others_wait_too_and_something_runs_the_evicted_checkpoint_is_still_regretted():
+    busy = Running("x", "x", "C", 0.0, work=1e6)
+    scheduler = hot(a_scheduler(a_backend("b1", "A"), a_backend("b2", "C", running=busy)))
+    scheduler.arrived([a_job("0", "C", on="b2", arrived_at=1.0)], 1.0)
+    assert waited(scheduler, a_job("1", "B", arrived_at=10.0))["1"] > 10

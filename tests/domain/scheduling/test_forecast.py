@@ -19,6 +19,7 @@ def test_waiting_jobs_their_tenants_and_further_calls_are_foretold_together():
         "2": Prospect(2, pytest.approx(110.0), "1 runs another job"),
     }
     assert (told.tenants, told.models) == ({"u": pytest.approx(105.0)}, {})
+    assert told.other_s == pytest.approx(18.0)  # when nobody waits any more
 
 
 def test_a_further_call_waits_for_the_running_job_and_what_goes_before_it():
@@ -32,9 +33,21 @@ def test_on_an_idle_pool_a_call_waits_for_nothing_and_on_one_that_is_down_nothin
     scheduler = a_scheduler(a_backend("b1", "A"))
     scheduler.arrived([a_job("0", on="b1")], 0.0)
     scheduler.finished("b1", 5.0, 5.0)
-    assert the_forecast(scheduler, 5.0) == Forecast({}, {}, {"A": 0.0})
+    assert the_forecast(scheduler, 5.0) == Forecast({}, {}, {"A": 0.0}, other_s=0.0)
     scheduler.backend_changed([a_backend("b1", "A", usable=False)], 6.0)
     assert the_forecast(scheduler, 6.0) == Forecast({}, {}, {})
+
+
+def test_on_an_idle_pool_the_moment_for_which_a_swap_is_put_off_is_part_of_what_is_told():
+    scheduler = a_scheduler(a_backend("b1", "B", running=Running("x", "x", "B", 0.0)))
+    scheduler.began([a_job(f"{n}", "A") for n in range(30)], 0.0)  # A is asked for often
+    scheduler.began([a_job("once", "B")], 0.0)
+    scheduler.backend_changed([a_backend("b1", "A")], 1.0)
+    told = the_forecast(scheduler, 100.0)
+    assert told.models == {"A": 0.0, "B": 1.0}
+    assert told.other_s == 1.0
+    (grant,) = [g for now in (100.0, 101.0) for g in scheduler.arrived([a_job("call", "B", arrived_at=100.0)], now)]
+    assert grant.backend == "b1"
 
 
 def test_a_call_that_cannot_be_rehearsed_to_its_start_is_told_how_far_it_got():

@@ -3,7 +3,8 @@
 P1 nothing is granted twice, and everything that can run does · P2 no backend above its one slot · P3 work is conserved
 unless a swap is not worth it or a faster copy will be done sooner · P4 nobody starves beyond the stated bound · P5 no
 tenant above its cap · P6 a draining backend begins nothing · P7 a batch job takes nothing from anybody: no swap, and
-only where no other job could run · P8 a job runs only where all that it requires is
+only where no other job could run · P8 a job runs only where all that it requires is · P9 a lone job on an idle pool
+starts within two seconds
 """
 
 from __future__ import annotations
@@ -197,3 +198,14 @@ def test_withdrawn_jobs_leave_no_trace(jobs, keep):
     state = play.scheduler.state
     assert state.accounts.active == len({ticket.tenant for ticket in tickets[:keep]})
     assert sum(demand.jobs for demand in state.room.tenants.values()) == len(tickets[:keep])
+
+
+@histories
+@given(JOBS, st.sampled_from("ABC"), st.sampled_from("ABCD"), st.sampled_from(["b1 b2 b3", "b1", "b2 b3"]))
+def test_p9_a_lone_job_on_an_idle_pool_starts_within_two_seconds(jobs, hot, checkpoint, on):
+    play = played(jobs, is_batch=False)
+    play.scheduler.began([a_job(f"hot {n}", hot) for n in range(100)], play.now)  # regret for it would hold for minutes
+    lone = a_job("lone", checkpoint, "w", on, arrived_at=play.now, work=2.0)
+    play.arrive(lone)
+    play.until(play.now + 2.0)
+    assert play.started["lone"][0] - lone.arrived_at <= 2.0

@@ -9,5 +9,6 @@
 local arrival = tonumber(redis.call('GET', P .. 'rate:' .. ARGV[5]) or '0')
 local reset = math.max(0, arrival - now)
 local left = math.floor((tonumber(ARGV[7]) * tonumber(ARGV[6]) - reset) / tonumber(ARGV[6]))
-return {'expected', text(now), redis.call('HGET', P .. 'outlook', 'c:' .. ARGV[4]) or '', soonest(ARGV[3]),
+local waits = redis.call('HMGET', P .. 'outlook', 'c:' .. ARGV[4], 'other')
+return {'expected', text(now), waits[1] or (ARGV[4] ~= '' and waits[2]) or '', soonest(ARGV[3]),
   text(math.max(0, left)), text(reset)}

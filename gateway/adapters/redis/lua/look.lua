@@ -7,7 +7,7 @@
 --          oldest first; position is 0 for a job that runs; foretold is its line of the forecast as JSON, or ""
 -- oracle: tests/support/memory_own.py (MemoryOwn.look_at)
 
-local LOOK_US = 1000000  -- each process is heard once in this time, for each job
+local LOOK_US = 1000000  -- each process is heard once in this time, for each job; of one that waits once in all
 local MOST_JOBS = 100
 local a = cjson.decode(ARGV[3])
 local reply = {text(now), text(redis.call('ZCARD', P .. 'tickets'))}
@@ -23,7 +23,8 @@ for _, job in ipairs(redis.call('ZRANGE', P .. 'own:' .. a.key, 0, MOST_JOBS - 1
     local it = {job = job, process = process}
     if a.task ~= '' and (a.task == job or a.task == task) then named = named or it end
     if state == 'r' then running = running or it else waiting = waiting or it end
-    if state == 'r' and process ~= a.process and (not asked or now - tonumber(asked) >= LOOK_US) then
+    local is_due = not asked or (state == 'r' and now - tonumber(asked) >= LOOK_US)
+    if process ~= a.process and is_due then
       redis.call('HSET', P .. 'job:' .. job, 'asked:' .. a.process, text(now))
       wake(process, cjson.encode({'look', job, a.process, a.preview}))
     end

@@ -31,7 +31,8 @@
 --   lease                    "<process> <renewed>": who runs the dispatcher
 --   scheduler                what the scheduler remembers over a change of leader, as JSON
 --   outlook                  the dispatcher's forecast, as hash: j:<job> -> [position, start, why] as JSON;
---                            t:<tenant> -> when its first waiting job starts; c:<checkpoint> -> what a further call waits
+--                            t:<tenant> -> when its first waiting job starts; c:<checkpoint> -> what a further call waits;
+--                            other -> the same for a checkpoint that has no field of its own
 --   events                   stream for the dispatcher: tickets that came (A) and left (L), jobs that began by rule 0 (B)
 --   term                     of the events: another one when the dispatcher changed or events had to be dropped
 --   wake:<process>           what that process waits for, as JSON: [job, backend, started, loaded before, why]; also
