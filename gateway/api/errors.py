@@ -58,6 +58,7 @@ STATUS: dict[type[errors.GatewayError], int] = {
     errors.AttemptFailed: 500,
     errors.BackendUnreachable: 500,
     errors.BackendBroke: 500,
+    errors.BackendUnfit: 500,
     errors.BackendTimedOut: 500,
     errors.StoreUnavailable: 503,
 }

@@ -13,7 +13,8 @@ only of attempts that failed or succeeded. Rules:
 (6) An empty answer under a checkpoint: it may be poisoned, so it is to be loaded anew once and is out until a job
     there succeeded, or the time is over. Acquittal (5) lifts that too.
 (7) A checkpoint that fails to load is out on that backend; after a second backend it is refused everywhere, 60 s
-    doubling, so that one name cannot unload the pool.
+    doubling, so that one name cannot unload the pool. It is loaded anew once, for each backend once a minute at most:
+    that shows whether its file or the server is broken.
 (8) An operation that cannot work on a backend (a known defect, or the same failure for two tenants where it never
     worked) is unsupported there; the others go on.
 One owner, no clock: `now` is in seconds on any steady scale. Memory is bounded; what is oldest is forgotten.
@@ -46,6 +47,7 @@ REFUSED_ALIKE_S = 300.0
 NEVER_AGAIN_S = 24 * 3600.0
 SUSPICION_S = 600.0
 SWEEP_EVERY_S = 60.0
+LOOK_INTO_EVERY_S = 60.0
 _MOST_KEPT = 10_000
 _DEADLY = 2
 _LOADS_TRIED = 2
@@ -114,6 +116,7 @@ class FaultBook:
         self._deaths: dict[str, tuple[float, frozenset[str]]] = {}
         self._poisoned: dict[tuple[str, str], float] = {}
         self._loads: dict[str, tuple[float, int, frozenset[str]]] = {}
+        self._looked_into: dict[str, float] = {}
         self._unsupported: dict[tuple[str, Operation], float] = {}
         self._alike: dict[tuple[str, Operation, str], frozenset[str]] = {}
         self._set_aside: dict[str, str] = {}
@@ -168,12 +171,16 @@ class FaultBook:
         """The gateway's own test job failed there: no tenant can be at fault."""
         self._strike(attempt, now)
 
-    def load_failed(self, backend: str, checkpoint: str, now: float) -> None:
-        """A checkpoint could not be loaded on a backend."""
+    def load_failed(self, backend: str, checkpoint: str, now: float) -> Reload | None:
+        """A checkpoint could not be loaded on a backend. The remedy, if any."""
         _, times, backends = self._loads.get(checkpoint, (0.0, 0, frozenset()))
         backends |= {backend}
         seconds = min(FIRST_REFUSAL_S * 2**times, LONGEST_REFUSAL_S)
         self._loads[checkpoint] = now + seconds, times + (len(backends) >= _LOADS_TRIED), backends  # (7)
+        if now < self._looked_into.get(backend, 0.0):
+            return None
+        self._looked_into[backend] = now + LOOK_INTO_EVERY_S
+        return Reload(backend, checkpoint)
 
     def set_aside(self, backend: str, reason: str) -> None:
         """The backend gets nothing until `came_back`: the operator has to look."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.domain.errors import AttemptFailed, BackendBroke, BackendUnreachable, GatewayError
+from gateway.domain.errors import AttemptFailed, BackendBroke, BackendUnfit, BackendUnreachable, GatewayError
 from gateway.domain.faults import Attempted, FaultBook, Reload, fingerprint_of
 from gateway.domain.parameters import Shaped
 from gateway.domain.replies import Flaw
@@ -45,20 +45,21 @@ class Faults:
         self._book.succeeded(attempted, _now())
 
     def failed(self, attempted: Attempted, failure: GatewayError) -> None:
-        """An attempt gave nothing usable. A refused connection says nothing about the job, so it is not written
-        down.
+        """An attempt gave nothing usable. A refused connection, or options that are not right there, say nothing about
+        the job, so they are not written down.
         """
-        if isinstance(failure, BackendUnreachable) or not isinstance(failure, AttemptFailed):
+        if isinstance(failure, BackendUnreachable | BackendUnfit) or not isinstance(failure, AttemptFailed):
             return
+        remedy = None
         if isinstance(failure, BackendBroke):
             self._book.died(attempted, _now())
         elif failure.is_load_failure:
-            self._book.load_failed(attempted.backend, attempted.checkpoint, _now())
+            remedy = self._book.load_failed(attempted.backend, attempted.checkpoint, _now())
         else:
             flaw = Flaw(failure.flaw) if failure.flaw else Flaw.NO_ANSWER
             remedy = self._book.failed(attempted, flaw, failure.signature or flaw.value, _now())
-            if remedy is not None:
-                self._ask_reload(remedy)
+        if remedy is not None:
+            self._ask_reload(remedy)
 
     def ended(self, job_id: str) -> None:
         """The job is over."""

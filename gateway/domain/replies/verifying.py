@@ -18,6 +18,7 @@ from gateway.domain.replies.infotext import last_line_of, names_agree, sampler_r
 from gateway.domain.replies.verdicts import AttemptFailed, Delivered, Flaw, Verdict
 
 _OK, _NOT_THERE = 200, 404
+_FORMAT = "png"  # what callers get, and what the gateway has set on every server
 _SIDE_TOLERANCE = 8  # pixels: backends round sides of enlarged pictures to their own grid
 _SMALL_BASE64 = 20_000  # a black frame of any size that is generated packs into less
 _MOST_UNPACKED = 64_000_000
@@ -75,6 +76,10 @@ def _failed(flaw: Flaw, said: str) -> AttemptFailed:
     return AttemptFailed(flaw, said, signature=flaw.value)
 
 
+def _wrong_format(kind: str) -> AttemptFailed:
+    return _failed(Flaw.WRONG_FORMAT, f"the pictures came as {kind.upper()}, not as PNG: its options are not right")
+
+
 def _verify_generation(shaped: Shaped, backend: BackendInventory, body: bytes, *, interrupted_by_us: bool) -> Verdict:
     try:
         answer = _GENERATED.decode(body)
@@ -110,9 +115,12 @@ def _verify_pictures(
     file = backend.model(shaped.model.plain_name, shaped.model.sha256) if shaped.model is not None else None
     if said and file is not None and not names_agree(said, file.base_name):
         return _failed(Flaw.WRONG_MODEL, "another model than the one asked for was used")
-    sizes = [(header.width, header.height) for image in images if (header := header_of(image)) is not None]
-    if len(sizes) < len(images):
+    headers = [header for image in images if (header := header_of(image)) is not None]
+    if len(headers) < len(images):
         return _failed(Flaw.UNREADABLE, "an image of the answer is no image")
+    if (other := next((header.kind for header in headers if header.kind != _FORMAT), "")) != "":
+        return _wrong_format(other)
+    sizes = [(header.width, header.height) for header in headers]
     if shaped.fields.get("enable_hr") and not _is_near(sizes[0], shaped.expected):
         return _failed(Flaw.WRONG_SIZE, f"the image has {sizes[0][0]}x{sizes[0][1]} pixels, not those asked for")
     used = sampler_really_used(shaped.sampler, pairs.get("Scheduler", ""))
@@ -132,6 +140,8 @@ def _verify_upscale(shaped: Shaped, body: bytes) -> Verdict:
     header = header_of(answer.image) if len(memoryview(answer.image)) else None
     if header is None:
         return _failed(Flaw.EMPTY, "no image came back")
+    if header.kind != _FORMAT:
+        return _wrong_format(header.kind)
     size = header.width, header.height
     if not _is_near(size, shaped.expected):
         return _failed(Flaw.WRONG_SIZE, f"the image has {size[0]}x{size[1]} pixels, not those asked for")
