@@ -7,6 +7,7 @@ from gateway.domain.faults import (
     FIRST_EJECTION_S,
     FIRST_REFUSAL_S,
     LONGEST_EJECTION_S,
+    LOOK_INTO_EVERY_S,
     NEVER_AGAIN_S,
     POISONED_S,
     REFUSED_ALIKE_S,
@@ -179,6 +180,13 @@ def test_a_checkpoint_that_does_not_load_is_tried_on_one_other_backend_and_then_
     assert isinstance(refusal, NoCapacity)
     assert refusal.retry_after_s == pytest.approx(FIRST_REFUSAL_S - 1.0)
     assert book.refusal(lambda: "x", "bar", TXT, 2.0) is None
+
+
+def test_a_checkpoint_that_does_not_load_is_looked_into_once_a_minute_on_each_backend():
+    book = FaultBook()
+    asked = [book.load_failed(*what) for what in (("g1", "foo", 0.0), ("g1", "bar", 1.0), ("g2", "foo", 2.0))]
+    assert asked == [Reload("g1", "foo"), None, Reload("g2", "foo")]
+    assert book.load_failed("g1", "bar", LOOK_INTO_EVERY_S + 0.1) == Reload("g1", "bar")
 
 
 def test_the_refusal_of_a_checkpoint_doubles_until_it_loads():

@@ -374,3 +374,18 @@ async def test_of_a_job_that_began_at_once_the_scheduler_knows_how_long_it_shoul
     running = dispatcher._scheduler.backends["a"].running
     assert (running.job_id, running.work, running.checkpoint) == ("j1", 1.0, "red")
     assert dispatcher._scheduler.state.asked_for.rate("red", now()) > 0
+
+
+async def test_the_lease_is_told_once_when_it_is_taken_and_once_when_another_has_it():
+    _, (first, second) = await stores("a", processes=2)
+    told = []
+    ours = Dispatcher(first, on_lease=lambda has_it: told.append(("ours", has_it)))
+    others = Dispatcher(second, on_lease=lambda has_it: told.append(("others", has_it)))
+    for _ in range(3):
+        await ours.step()
+        await others.step()
+    await asyncio.sleep(10)
+    for _ in range(3):
+        await others.step()
+        await ours.step()
+    assert told == [("ours", True), ("others", True), ("ours", False)]

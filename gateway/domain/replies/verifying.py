@@ -22,7 +22,6 @@ _FORMAT = "png"  # what callers get, and what the gateway has set on every serve
 _SIDE_TOLERANCE = 8  # pixels: backends round sides of enlarged pictures to their own grid
 _SMALL_BASE64 = 20_000  # a black frame of any size that is generated packs into less
 _MOST_UNPACKED = 64_000_000
-_BLACK_JPEG_BYTES_PER_PIXEL = 0.02
 
 
 class _Generated(msgspec.Struct):
@@ -197,8 +196,8 @@ def _is_black(image: msgspec.Raw) -> bool:
         return True  # nothing a caller could use
     if header.encoded_bytes > _SMALL_BASE64:
         return False
-    if header.kind != "png":
-        return header.encoded_bytes * 3 / 4 < header.pixels * _BLACK_JPEG_BYTES_PER_PIXEL
+    if header.kind != _FORMAT:
+        return False  # refused with the others
     return not any(_png_samples(image_bytes(image)))
 
 

@@ -111,17 +111,17 @@ def test_a_black_grid_of_any_size_is_taken_away():
     assert verdict.images == ()
 
 
-@pytest.mark.parametrize(("form", "mode"), [("PNG", "RGB"), ("JPEG", "RGB"), ("PNG", "L")])
-def test_a_black_frame_is_known_in_either_format(form, mode):
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_black_frame_is_known_in_colour_and_in_grey(mode):
     out = io.BytesIO()
-    Image.new(mode, (512, 512)).save(out, form)
+    Image.new(mode, (512, 512)).save(out, "PNG")
     body = answer([b64(out.getvalue())], info(2, seeds=4))
     assert verify(FOUR, GPU, 200, body, interrupted_by_us=True).images == ()
 
 
 def test_a_picture_of_noise_is_no_black_frame():
     out = io.BytesIO()
-    Image.effect_noise((64, 64), 50).convert("RGB").save(out, "JPEG")
+    Image.effect_noise((64, 64), 50).convert("RGB").save(out, "PNG")
     body = answer([b64(out.getvalue())], info(1, seeds=4))
     assert len(verify(FOUR, GPU, 200, body, interrupted_by_us=True).images) == 1
 
@@ -238,3 +238,13 @@ def test_no_answer_whatever_raises(request, body, status, interrupted):
         {"images": [PICTURE], "image": body.decode("latin-1"), "info": body.decode("latin-1")}
     ).encode()
     assert verify(request, GPU, 200, wrapped, interrupted_by_us=interrupted) is not None
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_pictures_that_are_not_png_come_from_a_server_that_was_started_anew(kind):
+    made = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(made, kind)
+    verdict = verify(ONE, GPU, 200, answer([b64(made.getvalue())], info()))
+    assert (flaw_of(verdict), kind.upper() in verdict.said) == (Flaw.WRONG_FORMAT, True)
+    mixed = verify(FOUR, GPU, 200, answer([picture()] * 3 + [b64(made.getvalue())], info(4)))
+    assert flaw_of(mixed) is Flaw.WRONG_FORMAT
