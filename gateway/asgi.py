@@ -43,11 +43,12 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan(settings),
         exception_handlers={GatewayError: on_gateway_error, HTTPException: on_http_error},
     )
+    app.state.log = open_log(settings)
     app.router.redirect_slashes = False  # the edge makes both forms one; a redirect would lose a POST's body
     app.add_middleware(Compression)
     app.add_middleware(Holding)
     # Outermost but for meter and traces, so that it answers what nobody else does and no answer lacks its headers.
-    app.add_middleware(Edge, cors=Cors(settings.cors_origins), trusted=settings.trusted_proxies, log=open_log(settings))
+    app.add_middleware(Edge, cors=Cors(settings.cors_origins), trusted=settings.trusted_proxies, log=app.state.log)
     app.add_middleware(Measuring)
     app.add_middleware(Tracing)
     return app

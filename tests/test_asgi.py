@@ -50,7 +50,7 @@ async def test_it_is_ready_when_its_pool_is_seen_and_alive_without_a_key(tmp_pat
         assert (await whole.client.get("/livez")).status_code == 200
         ready = await whole.client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (200, "ready")
-        assert ready.json()["pool"] == {"ok": True, "backends": 1, "models": 2}
+        assert ready.json()["pool"] == {"ok": True, "backends": 1, "up": 1, "models": 2}
         whole.app.state.is_draining = True
         draining = await whole.client.get("/readyz")
         assert (draining.status_code, draining.json()["status"]) == (503, "starting or draining")

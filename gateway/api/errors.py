@@ -61,6 +61,7 @@ STATUS: dict[type[errors.GatewayError], int] = {
     errors.BackendUnreachable: 500,
     errors.BackendBroke: 500,
     errors.BackendAnswerTooLarge: 500,
+    errors.BackendUnfit: 500,
     errors.BackendTimedOut: 500,
     errors.StoreUnavailable: 503,
 }

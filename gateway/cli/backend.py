@@ -136,6 +136,8 @@ async def _put_back(settings: Settings, removed: KeptBackend) -> None:
     await asyncio.sleep(2 * READ_EVERY_S)
     async with open_backends(settings) as (_, client):
         try:
-            await write_options(client, removed.backend, removed.old_options)
+            refusal = "" if await write_options(client, removed.backend, removed.old_options) else "it refused them"
         except AttemptFailed as failed:
-            typer.echo(f"Its options could not be put back ({failed}); set them there: old_options below.", err=True)
+            refusal = str(failed)
+    if refusal:
+        typer.echo(f"Its options could not be put back ({refusal}); set them there: old_options below.", err=True)

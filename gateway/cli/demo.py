@@ -8,7 +8,10 @@ import secrets
 import socket
 import sys
 import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +36,8 @@ _SIMULATED_EXTRAS = (
     "ink-lines,styles/dawn",
 )
 _ASK_WITHIN_S = 5.0
+_ASK_AT_ONCE = 16
+_MOST_BYTES = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def prepare(given: Settings) -> Demo:
         demo_key_2=_given_or_random(given.demo_key_2),
     )
     if settings.backends:
-        models = _models_of(settings.backends[0])
+        models = _models_of_all(settings.backends)
         return Demo(settings.changed(demo_model_2=settings.demo_model_2 or next(iter(models), "")), (), models)
     ports = dict(zip(_SIMULATED, _free_ports(len(_SIMULATED)), strict=True))
     children = tuple(
@@ -131,6 +136,12 @@ def _free_ports(count: int) -> list[int]:
             holder.close()
 
 
+def _models_of_all(backends: Sequence[BackendSettings]) -> tuple[str, ...]:
+    """The models of all real servers, each once, in the order of the servers; all are asked at the same time."""
+    with ThreadPoolExecutor(max_workers=_ASK_AT_ONCE) as threads:
+        return tuple(dict.fromkeys(name for names in threads.map(_models_of, backends) for name in names))
+
+
 def _models_of(backend: BackendSettings) -> tuple[str, ...]:
     """The names of a real server's models in the gateway's form (no folder, no extension); empty if it cannot tell."""
     request = urllib.request.Request(f"{backend.url}/sdapi/v1/sd-models")  # noqa: S310 - http(s), settings checked it
@@ -139,10 +150,10 @@ def _models_of(backend: BackendSettings) -> tuple[str, ...]:
         request.add_header("Authorization", f"Basic {base64.b64encode(credentials).decode()}")
     try:
         with urllib.request.urlopen(request, timeout=_ASK_WITHIN_S) as answer:  # noqa: S310
-            items: list[dict[str, Any]] = json.load(answer)
+            items: list[dict[str, Any]] = json.loads(answer.read(_MOST_BYTES))
         names = [str(item["model_name"]) for item in items]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        say(f"{backend.url} did not list its models ({error}); the second demo key gets none")
+    except (OSError, HTTPException, ValueError, KeyError, TypeError, RecursionError) as error:
+        say(f"{backend.url} did not list its models ({error}): they are not among those named below")
         return ()
     return tuple(Path(name.rpartition("/")[2]).stem if name.endswith((".safetensors", ".ckpt")) else
                  name.rpartition("/")[2] for name in names)  # fmt: skip

@@ -18,8 +18,9 @@ LookOnly = Annotated[bool, typer.Option("--look-only", help="Make no picture and
 def doctor(context: typer.Context, config: Config = None, look_only: LookOnly = False, as_json: Json = False) -> None:
     """Look at every backend as the gateway would and say what to change; status 1 if something must be.
 
-    Each backend is asked for its lists and, unless --look-only is given, for one picture of 64x64 in one step and one
-    small upscale. Nothing is changed. Backends are those of the configuration and those added by command.
+    Each backend is asked for its lists and, unless --look-only is given, for a picture of 64x64 in four steps and a
+    small upscale, in its turn among the jobs of a gateway that serves. Nothing is changed. Backends are those of the
+    configuration and those added by command.
     """
     set_up(context, config)
     desk: Desk = context.obj
@@ -42,10 +43,10 @@ def doctor(context: typer.Context, config: Config = None, look_only: LookOnly = 
 async def _examined(desk: Desk, *, with_pictures: bool) -> list[Finding]:
     """What was found, backend by backend; all backends are looked at together."""
     from gateway.flow.examine import Examiner
-    from gateway.wiring import open_backends
+    from gateway.wiring import open_backends, open_slots
 
-    async with open_backends(desk.settings()) as (backends, client):
-        examiner = Examiner(client, desk.now())
+    async with open_backends(desk.settings()) as (backends, client), open_slots(desk.settings(), client) as slot:
+        examiner = Examiner(client, desk.now(), slot)
 
         async def look(name: str) -> list[Finding]:
             return [one async for one in examiner.examine(backends[name], with_pictures=with_pictures)]

@@ -34,6 +34,7 @@ _Auth: TypeAlias = Annotated[str | None, typer.Option(help="user:password for HT
 _Faults: TypeAlias = Annotated[list[str] | None, typer.Option(help="NAME[=p][,key=value...]. Repeatable.")]
 _Seed: TypeAlias = Annotated[int, typer.Option(help="Seed of the faults' dice.")]
 _State: TypeAlias = Annotated[Path | None, typer.Option(help="Keep options here, so that they survive a restart.")]
+_Fragile: TypeAlias = Annotated[bool, typer.Option(help="A load beside a load or a job breaks all later loads.")]
 _Inspect: TypeAlias = Annotated[bool, typer.Option(help="Serve /__sim/*.")]
 
 
@@ -56,6 +57,7 @@ def sim_backend(  # noqa: PLR0913, PLR0917 - every parameter is a flag of the co
     fault: _Faults = None,
     fault_seed: _Seed = 0,
     state_dir: _State = None,
+    fragile_loads: _Fragile = False,
     inspect: _Inspect = True,
 ) -> None:
     """Run a simulated SD.Next server: the same API, the same quirks, no GPU."""
@@ -83,6 +85,7 @@ def _options(flags: dict[str, Any]) -> SimulationOptions:
         "auth",
         "fault_seed",
         "state_dir",
+        "fragile_loads",
         "inspect",
         "port",
     )

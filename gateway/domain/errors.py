@@ -168,6 +168,10 @@ class BackendUnreachable(AttemptFailed):
     """The connection was refused or could not be made: the backend has certainly not begun."""
 
 
+class BackendUnfit(AttemptFailed):
+    """Its managed options are not right, as after its start: that says nothing about the job."""
+
+
 class BackendBroke(AttemptFailed):
     """The connection ended before an answer was complete; the backend may have done the work."""
 

@@ -15,7 +15,8 @@ only of attempts that failed or succeeded. Rules:
     comes back empty too is the checkpoint loaded anew, and out there until a job succeeded or the time is over
     (decision 0056).
 (7) A checkpoint that fails to load is out on that backend; after a second backend, or where no other has it, it is
-    refused, 60 s doubling, so that one name cannot unload the pool.
+    refused, 60 s doubling, so that one name cannot unload the pool. It is loaded anew once, for each backend once a
+    minute at most: that shows whether its file or the server is broken (decision 0055).
 (8) An operation without a checkpoint that cannot work on a backend (a known defect, or the same failure for two
     tenants where it never worked) is unsupported there; the others go on. Generation is never taken for unsupported:
     what fails there alike for everybody are the requests.
@@ -50,6 +51,7 @@ REFUSED_ALIKE_S = 300.0
 NEVER_AGAIN_S = 24 * 3600.0
 SUSPICION_S = 600.0
 SWEEP_EVERY_S = 60.0
+LOOK_INTO_EVERY_S = 60.0
 _MOST_KEPT = 10_000
 _DEADLY = 2
 _LOADS_TRIED = 2
@@ -76,6 +78,14 @@ class Probe:
     """What an empty answer asks for: whether this checkpoint still makes pictures on that backend, and if not, to load
     it anew, while the slot is held.
     """
+
+    backend: str
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """A checkpoint that could not be loaded on that backend: load it anew, and find out what is broken."""
 
     backend: str
     checkpoint: str
@@ -133,6 +143,7 @@ class FaultBook:
         self._poisoned: dict[tuple[str, str], tuple[float, int]] = {}
         self._next_probe: dict[tuple[str, str], float] = {}
         self._loads: dict[str, tuple[float, int, frozenset[str]]] = {}
+        self._looked_into: dict[str, float] = {}
         self._unsupported: dict[tuple[str, Operation], float] = {}
         self._alike: dict[tuple[str, Operation, str], frozenset[str]] = {}
         self._set_aside: dict[str, str] = {}
@@ -196,13 +207,17 @@ class FaultBook:
         # A checkpoint that makes no picture of mere words, as one that only edits, must not be loaded anew for ever.
         self._next_probe[pair] = now + min(PROBE_EVERY_S * 2**times, LONGEST_REFUSAL_S)
 
-    def load_failed(self, backend: str, checkpoint: str, now: float) -> None:
-        """A checkpoint could not be loaded on a backend."""
+    def load_failed(self, backend: str, checkpoint: str, now: float) -> Reload | None:
+        """A checkpoint could not be loaded on a backend. The remedy, if any."""
         _, times, before = self._loads.get(checkpoint, (0.0, 0, frozenset()))
         backends = before | {backend}
         seconds = min(FIRST_REFUSAL_S * 2**times, LONGEST_REFUSAL_S)
         is_refused = len(backends) >= _LOADS_TRIED or backend in before
         self._loads[checkpoint] = now + seconds, times + is_refused, backends  # (7)
+        if now < self._looked_into.get(backend, 0.0):
+            return None
+        self._looked_into[backend] = now + LOOK_INTO_EVERY_S
+        return Reload(backend, checkpoint)
 
     def set_aside(self, backend: str, reason: str) -> None:
         """The backend gets nothing until `came_back`: the operator has to look."""

@@ -37,10 +37,16 @@ async def _nothing() -> Sequence[Row]:
 class Dispatcher:
     """One process's part in dispatching: leading, or standing by once a second."""
 
-    def __init__(self, pool: PoolStore, recall: Recall = _nothing) -> None:
-        """`recall` gives the speeds that were learned before, for when the store has lost them."""
+    def __init__(
+        self, pool: PoolStore, recall: Recall = _nothing, on_lease: Callable[[bool], None] = lambda _has_it: None
+    ) -> None:
+        """`recall` gives the speeds that were learned before, for when the store has lost them. `on_lease` is told when
+        this process gets the lease (true) and when another one has it.
+        """
         self._pool = pool
         self._recall = recall
+        self._on_lease = on_lease
+        self._has_lease = False
         self._scheduler: Scheduler | None = None
         self._tickets: dict[str, Ticket] = {}
         self._put_back: list[Ticket] = []
@@ -77,6 +83,7 @@ class Dispatcher:
     async def step(self) -> bool:
         """Read what happened and carry out what follows; True if something was granted, so that more may follow."""
         changes = await self._pool.poll(from_scratch=self._scheduler is None)
+        self._tell_lease(has_it=changes is not None)
         if changes is None:
             self._stand_by()
             return False
@@ -94,6 +101,7 @@ class Dispatcher:
         pairs = [(grant.job_id, grant.backend) for grant in grants]
         results = await self._pool.grant(new_id(), pairs, self._reasons(changes, pairs))
         if "deposed" in results:
+            self._tell_lease(has_it=False)
             self._stand_by()
             return False
         for grant, result in zip(grants, results, strict=True):
@@ -166,6 +174,11 @@ class Dispatcher:
                 waited_s = max(0.0, changes.at - ticket.arrived_at)
                 reasons[job_id] = decision(ticket.checkpoint, ticket.runnable_on, backend, lines, waited_s)
         return reasons
+
+    def _tell_lease(self, *, has_it: bool) -> None:
+        if has_it != self._has_lease:
+            self._has_lease = has_it
+            self._on_lease(has_it)
 
     def _stand_by(self) -> None:
         self._scheduler, self._tickets, self._put_back, self._begun, self._changes = None, {}, [], {}, None

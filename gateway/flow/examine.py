@@ -1,15 +1,17 @@
 """Looks at one backend as the gateway would, and says what its operator must change. Changes nothing there.
 
-It asks without a slot, beside whatever the gateway runs there: a picture of 64x64 in one step with the checkpoint that
-is loaded, and one small upscale; a backend that is at work answers them when its turn comes.
+A picture of 64x64 in four steps, with the checkpoint that is loaded, and one small upscale are made under the backend's
+slot where a gateway serves: its jobs wait for them, and they for its jobs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import struct
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -24,6 +26,7 @@ from gateway.domain.errors import AttemptFailed
 from gateway.domain.images import header_of
 from gateway.domain.jobs import Operation
 from gateway.domain.masking import masked
+from gateway.flow.observe import loaded_title, titles_of
 from gateway.flow.upkeep import MANAGED_OPTIONS, decoded
 from gateway.ports import MOST_LIST_BYTES, AnswerBounds, BackendClient, RawReply
 
@@ -31,6 +34,8 @@ API = "/sdapi/v1/"
 ANSWER_S, PICTURE_S = 10.0, 180.0
 PICTURE = AnswerBounds(PICTURE_S, MOST_LIST_BYTES)
 SIDE = 64
+STEPS = 4  # fewer fail with PNDM, whatever the checkpoint (observed)
+SLOT_TRIES = 60
 MOST_CLOCK_DIFFERENCE_S = 10.0
 OK, NOT_FOUND = 200, 404
 REFUSED = frozenset({401, 403})
@@ -55,12 +60,24 @@ class Finding:
     sentence: str
 
 
-class Examiner:
-    """Examines backends through the gateway's own client. `now` is in seconds since the epoch."""
+Slot = Callable[[Backend], AbstractAsyncContextManager[bool]]
 
-    def __init__(self, client: BackendClient, now: float) -> None:
+
+def no_gateway(_backend: Backend) -> AbstractAsyncContextManager[bool]:
+    """The slot of a backend that no gateway sends anything to: always free."""
+    return nullcontext(enter_result=True)
+
+
+class Examiner:
+    """Examines backends through the gateway's own client. `now` is in seconds since the epoch.
+
+    `slot` gives a backend's slot for the length of a block; false where a job has it.
+    """
+
+    def __init__(self, client: BackendClient, now: float, slot: Slot = no_gateway) -> None:
         self._client = client
         self._now = now
+        self._slot = slot
 
     async def examine(self, backend: Backend, *, with_pictures: bool = True) -> AsyncIterator[Finding]:
         """Each finding as it is made; only the first when the backend cannot be talked to at all."""
@@ -73,9 +90,19 @@ class Examiner:
         yield await self._guarded(backend, "version", self._version)
         yield await self._guarded(backend, "options", self._options)
         yield await self._guarded(backend, "exposure", self._exposure)
-        if with_pictures:
-            yield await self._guarded(backend, "picture", self._picture)
-            yield await self._guarded(backend, "upscale", self._upscale)
+        for finding in await self._worked(backend) if with_pictures else ():
+            yield finding
+
+    async def _worked(self, backend: Backend) -> list[Finding]:
+        """What it can do, once its slot is free."""
+        for _ in range(SLOT_TRIES):
+            async with self._slot(backend) as is_held:
+                if is_held:
+                    picture = await self._guarded(backend, "picture", self._picture)
+                    return [picture, await self._guarded(backend, "upscale", self._upscale)]
+            await asyncio.sleep(1.0)
+        busy = "The gateway's jobs have kept its slot for a minute, so it works: no picture was made."
+        return [Finding(backend.name, "picture", Verdict.NOTE, busy)]
 
     async def _first_look(self, backend: Backend) -> tuple[RawReply | None, Finding]:
         """(1) No connection. (2) Credentials refused. (3) No such route. (4) Another failure. (5) It answers."""
@@ -143,7 +170,10 @@ class Examiner:
         return (Verdict.NOTE if _is_loopback(backend.url) else Verdict.CHANGE), sentence
 
     async def _picture(self, backend: Backend) -> tuple[Verdict, str]:
-        body = msgspec.json.encode({"prompt": "a grey stone", "steps": 1, "width": SIDE, "height": SIDE})
+        fields = {"prompt": "a grey stone", "steps": STEPS, "width": SIDE, "height": SIDE}
+        listed = [await loaded_title(self._client, backend) or "", *await titles_of(self._client, backend)]
+        title = next(filter(None, listed), "")
+        body = msgspec.json.encode(fields | ({"sd_model_checkpoint": title} if title else {}))
         reply = await self._client.generate(backend, Operation.TXT2IMG, body, PICTURE)
         if reply.status != OK:
             return Verdict.CHANGE, f"A picture of 64x64 was answered {reply.status}: its log has the reason."
@@ -151,7 +181,8 @@ class Examiner:
         header = header_of(images[0]) if images else None
         if header is None:
             return Verdict.CHANGE, (
-                "It answered 200 without a picture: the loaded checkpoint is broken or missing. Load another one there."
+                f"It answered 200 without a picture with the checkpoint {title}: its file is broken, or the server is: "
+                "restart it."
             )
         if (header.width, header.height) != (SIDE, SIDE):
             return Verdict.CHANGE, f"A picture of 64x64 came as {header.width}x{header.height}: look into its log."

@@ -1,30 +1,31 @@
 """Whose fault a failed attempt is, and what follows: this process's book of faults, kept on the loop's clock.
 
 The rules are the book's (`domain/faults.py`). What needs a backend's slot, a probe of a checkpoint, is asked of the
-upkeep; what every process must know, a backend that is down or set aside, is published by whoever finds it.
+reloader; what every process must know, a backend that is down or set aside, is published by whoever finds it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
-from gateway.domain.errors import AttemptFailed, BackendBroke, BackendUnreachable, GatewayError
-from gateway.domain.faults import Attempted, FaultBook, Probe, fingerprint_of
+from gateway.domain.errors import AttemptFailed, BackendBroke, BackendUnfit, BackendUnreachable, GatewayError
+from gateway.domain.faults import Attempted, FaultBook, Probe, Reload, fingerprint_of
 from gateway.domain.parameters import Shaped
 from gateway.domain.replies import Flaw
+from gateway.flow.reload import Reloader, Suspect
 from gateway.flow.snapshot import CurrentCatalogue
-from gateway.flow.upkeep import Suspect, Upkeep
 
 
 class Faults:
-    """The book of faults of one process. `ask_probe` takes a checkpoint that may be poisoned, and returns at once; it
-    is told of by `probe_failed` if it is.
+    """The book of faults of one process. `ask_remedy` takes what needs a backend's slot, and returns at once: a probe
+    of a checkpoint that may be poisoned (`probe_failed` is called if it is), or loading one anew.
     """
 
-    def __init__(self, ask_probe: Callable[[Probe], None]) -> None:
+    def __init__(self, ask_remedy: Callable[[Probe | Reload], None]) -> None:
         self._book = FaultBook()
-        self._ask_probe = ask_probe
+        self._ask_remedy = ask_remedy
 
     def refuse(self, shaped: Shaped, fingerprint: Callable[[], str]) -> None:
         """Raise what speaks against sending this job anywhere now: it is at fault itself, or nobody can do it.
@@ -47,20 +48,21 @@ class Faults:
         self._book.succeeded(attempted, _now())
 
     def failed(self, attempted: Attempted, failure: GatewayError) -> None:
-        """An attempt gave nothing usable. A refused connection says nothing about the job, so it is not written
-        down.
+        """An attempt gave nothing usable. A refused connection, or options that are not right there, say nothing about
+        the job, so they are not written down.
         """
-        if isinstance(failure, BackendUnreachable) or not isinstance(failure, AttemptFailed):
+        if isinstance(failure, BackendUnreachable | BackendUnfit) or not isinstance(failure, AttemptFailed):
             return
+        remedy: Probe | Reload | None = None
         if isinstance(failure, BackendBroke):
             self._book.died(attempted, _now())
         elif failure.is_load_failure:
-            self._book.load_failed(attempted.backend, attempted.checkpoint, _now())
+            remedy = self._book.load_failed(attempted.backend, attempted.checkpoint, _now())
         else:
             flaw = Flaw(failure.flaw) if failure.flaw else Flaw.NO_ANSWER
-            probe = self._book.failed(attempted, flaw, failure.signature or flaw.value, _now())
-            if probe is not None:
-                self._ask_probe(probe)
+            remedy = self._book.failed(attempted, flaw, failure.signature or flaw.value, _now())
+        if remedy is not None:
+            self._ask_remedy(remedy)
 
     def probe_failed(self, probe: Probe) -> None:
         """The probe came back empty: the checkpoint is poisoned there."""
@@ -75,12 +77,13 @@ class Faults:
         self._book.came_back(backend)
 
 
-def faults_of(upkeep: Upkeep, current: CurrentCatalogue) -> Faults:
-    """The book of faults, told of backends that came back, asking the upkeep for what needs a slot."""
+def faults_of(reloader: Reloader, current: CurrentCatalogue) -> Faults:
+    """The book of faults, told of backends that came back, asking for what needs a slot."""
 
-    def ask(probe: Probe) -> None:
-        title = current.title_of(probe.checkpoint, probe.backend)
-        upkeep.ask_probe(Suspect(probe.backend, title, lambda: faults.probe_failed(probe)))
+    def ask(remedy: Probe | Reload) -> None:
+        title = current.title_of(remedy.checkpoint, remedy.backend)
+        tell = partial(faults.probe_failed, remedy) if isinstance(remedy, Probe) else None
+        reloader.ask(Suspect(remedy.backend, title, tell))
 
     faults = Faults(ask)
     current.on_new_lists = faults.came_back

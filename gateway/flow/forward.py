@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from gateway.domain.backends import Backend, BackendState
+from gateway.domain.backends import Backend, BackendState, Condition
 from gateway.domain.catalogue import BackendInventory
-from gateway.domain.errors import AttemptFailed, BackendTimedOut, BackendUnreachable, StoreUnavailable
+from gateway.domain.errors import AttemptFailed, BackendTimedOut, BackendUnfit, BackendUnreachable, StoreUnavailable
 from gateway.domain.masking import masked
 from gateway.domain.parameters import Shaped
 from gateway.domain.rendering import render
@@ -35,6 +35,7 @@ from gateway.flow.attention import Attendant, Attention
 from gateway.flow.byte_budget import Held, unbudgeted
 from gateway.flow.ids import new_id
 from gateway.flow.snapshot import CurrentCatalogue
+from gateway.flow.upkeep import PICTURE_FORMAT, read_options, wrong_in
 from gateway.ports import AnswerBounds, BackendClient, Granted, PoolNews, PoolStore, RawReply
 from gateway.ports.tracing import UNTRACED, Trace
 
@@ -162,9 +163,12 @@ class Forwarder:
             case CallersFault(error=error):
                 raise error
             case SetAside(reason=reason):
-                await self._report(backend, BackendState.SET_ASIDE)
+                await self._refuse_unfit(backend)
+                await self._report(backend, BackendState.SET_ASIDE, reason)
                 raise AttemptFailed(reason)
             case FailedAttempt(flaw=flaw, said=said, signature=signature):
+                if flaw is Flaw.WRONG_FORMAT:
+                    await self._refuse_unfit(backend)
                 is_load_failure = flaw is Flaw.EMPTY and not await self._has_loaded(shaped, backend, inventory)
                 raise AttemptFailed(said, flaw, signature, is_load_failure=is_load_failure)
         # An infotext says the base name only; after a load, or where two checkpoints share it, the backend itself
@@ -173,6 +177,20 @@ class Forwarder:
         if not is_certain and not await self._has_loaded(shaped, backend, inventory):
             raise AttemptFailed("another model than the one asked for is loaded", Flaw.WRONG_MODEL, Flaw.WRONG_MODEL)
         return verdict
+
+    async def _refuse_unfit(self, backend: Backend) -> None:
+        """Raise BackendUnfit if its managed options are wrong: it was started anew since anybody looked.
+
+        While this job holds the slot nobody of ours can be setting them.
+        """
+        try:
+            wrong = wrong_in(await read_options(self._client, backend))
+        except AttemptFailed:
+            return  # what it answered before says more
+        if wrong and (backend.is_managed or PICTURE_FORMAT in wrong):
+            reason = f"Its answer showed that {', '.join(wrong)} are no longer right there: it was started anew."
+            await self._report(backend, BackendState.PREPARING, reason)
+            raise BackendUnfit("its options were not right: it was started anew a moment ago")
 
     async def _has_loaded(self, shaped: Shaped, backend: Backend, inventory: BackendInventory) -> bool:
         """Whether the backend itself says that the checkpoint asked for is loaded; true for jobs that need none."""
@@ -196,7 +214,7 @@ class Forwarder:
             case BackendTimedOut():
                 raise Abandoned(str(reply))
             case AttemptFailed():
-                await self._report(backend, BackendState.DOWN)
+                await self._report(backend, BackendState.DOWN, str(reply))
                 raise reply
         return reply
 
@@ -220,10 +238,11 @@ class Forwarder:
                 await self._client.post(backend, "/sdapi/v1/interrupt", b"", INTERRUPT_TIMEOUT_S)
             await asyncio.wait([post], timeout=INTERRUPT_EVERY_S)
 
-    async def _report(self, backend: Backend, state: BackendState) -> None:
+    async def _report(self, backend: Backend, state: BackendState, reason: str) -> None:
         """Nobody is sent there until the watcher has seen it well again."""
+        news = PoolNews(states={backend.name: state}, conditions={backend.name: Condition(reason)})
         try:
-            await self._pool.publish(new_id(), PoolNews(states={backend.name: state}))
+            await self._pool.publish(new_id(), news)
         except StoreUnavailable:
             return  # the watcher finds out by itself
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.errors import GatewayError, NoCapacity, StoreUnavailable
+from gateway.domain.errors import BackendUnfit, GatewayError, NoCapacity, StoreUnavailable
 from gateway.domain.faults import Attempted
 from gateway.domain.jobs import Outcome
 from gateway.domain.keys import Caller
@@ -24,6 +24,8 @@ from gateway.flow.held import HeldJob, InterruptedInQueue
 from gateway.flow.ids import new_id
 from gateway.flow.leave import Exit
 from gateway.ports import Entry, Granted, JobStore, Leaving, Log, RateState
+
+MOST_UNFIT_TIMES = 3  # of one job: each may cost a picture's work
 
 Enter = Callable[[Entry], Awaitable[tuple[HeldJob, RateState]]]
 
@@ -59,6 +61,7 @@ class Job:
         self._attempt: Attempt | None = None
         self.work = Work()
         self._failures: list[str] = []
+        self._unfit_times = 0
 
     @asynccontextmanager
     async def entered(self, enter: Enter, epoch: str) -> AsyncIterator[None]:
@@ -77,6 +80,11 @@ class Job:
             raise
         finally:
             await _finish(self._leave(error))
+
+    @property
+    def tries(self) -> int:
+        """How often it was really tried: on a backend whose options were right."""
+        return self.attempts - self._unfit_times
 
     @property
     def is_unwanted(self) -> bool:
@@ -119,9 +127,12 @@ class Job:
         return attempted(self.job_id, fingerprint, self.caller.tenant_id, self.shaped, backend)
 
     def failed_on(self, backend: str, failure: GatewayError) -> None:
-        """That attempt gave nothing; the same backend is not asked again."""
+        """That attempt gave nothing; the same backend is not asked again, unless it was only started a moment ago."""
         self._failures.append(f"{backend}: {failure}")
-        self.could_run_on -= {backend}
+        if isinstance(failure, BackendUnfit) and self._unfit_times < MOST_UNFIT_TIMES:
+            self._unfit_times += 1  # once its options are right it may do it, and that was no try of the job's
+        else:
+            self.could_run_on -= {backend}
         self._granted = None
         self.loaded = ""
 

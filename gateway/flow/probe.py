@@ -23,6 +23,11 @@ async def is_poisoned(client: BackendClient, backend: Backend, title: str) -> bo
     loaded = await client.get(backend, "/sdapi/v1/checkpoint", LOOK_TIMEOUT_S)
     if not shows_title(loaded.body, title):
         return False
+    return await makes_nothing(client, backend, title)
+
+
+async def makes_nothing(client: BackendClient, backend: Backend, title: str) -> bool:
+    """Whether the probe comes back without a picture, 200 all the same. The slot must be held. Raises AttemptFailed."""
     body = msgspec.json.encode({**PROBE, "sd_model_checkpoint": title})
     reply = await client.post(backend, "/sdapi/v1/txt2img", body, PROBE_TIMEOUT_S)
     return is_empty(reply.status, reply.body)

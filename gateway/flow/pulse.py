@@ -8,9 +8,10 @@ one lease, so that every process has done so first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from gateway.domain.backends import Condition
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.jobs import Outcome
 from gateway.flow.authenticate import Epoch
@@ -26,7 +27,10 @@ LOOKED_AT_ONCE = 500  # waiting jobs a second: thousands that wait must not cost
 
 
 class Pulse:
-    """The heartbeat and the ear of one process; each is a loop for the Supervisor."""
+    """The heartbeat and the ear of one process; each is a loop for the Supervisor.
+
+    `standings`: every backend's state and its condition, as of the last heartbeat.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,8 @@ class Pulse:
         self._epoch = epoch
         self._current = current
         self._clock: Callable[[], float] = lambda: asyncio.get_running_loop().time()
+        self.standings: Mapping[str, tuple[str, Condition]] = {}
+        self._standings_of = ""
         self.last_beat: Beat | None = None
         self.last_heard = 0.0
 
@@ -82,6 +88,8 @@ class Pulse:
             for job_id in self._held.reconcile(beat.held, sent_at):
                 await self._exit.disown(job_id, Outcome.FAILED, "the store's answer to entering was lost")
         await self._exit.send_again()
+        if (version := f"{beat.generation} {beat.states_version}") != self._standings_of:
+            self.standings, self._standings_of = await self._pool.standings(), version
         if beat.catalogue_version:  # a store that lost the lists gets them again: until then those known are used
             await self._current.refresh(self._pool, f"{beat.generation} {beat.catalogue_version}", beat.at)
 

@@ -164,7 +164,7 @@ class Gateway:
                 self.faults.failed(job.attempted(granted.backend, has_failed=True), failed)
                 job.failed_on(granted.backend, failed)
                 # Not after a time-out: the first backend may still be at it.
-                is_last = isinstance(failed, Abandoned) or job.attempts >= MAX_ATTEMPTS or job.is_late
+                is_last = isinstance(failed, Abandoned) or job.tries >= MAX_ATTEMPTS or job.is_late
                 if is_last or not job.could_run_on:
                     raise _gave_up(failed) from failed
             else:

@@ -1,8 +1,8 @@
 """The loops that live as long as the process: restarted with back-off, counted, named.
 
 A loop that fails 5 times within a minute ends the process: better restarted from outside than half alive. A store that
-is away is no failure of a loop: the loop tries again every second until the store is back. Work of one call never runs
-here.
+is away is no failure of a loop and is told elsewhere (`outages`): the loop tries again every second until the store is
+back. Work of one call never runs here.
 """
 
 from __future__ import annotations
@@ -27,16 +27,13 @@ OnFailure = Callable[[str, BaseException], None]
 
 @dataclass(slots=True)
 class LoopState:
-    """How one loop fares; `failures` holds the loop-clock times of the last minute's failures, `away_told_at` that of
-    the last word about a store that is away.
-    """
+    """How one loop fares; `failures` holds the loop-clock times of the last minute's failures."""
 
     name: str
     restarts: int = 0
     is_running: bool = False
     last_error: str = ""
     failures: deque[float] = field(default_factory=deque)
-    away_told_at: float = float("-inf")
 
 
 class LoopsFailed(Exception):
@@ -44,7 +41,7 @@ class LoopsFailed(Exception):
 
 
 class Supervisor:
-    """Runs named loops until it is cancelled. `on_failure` is told of every failure."""
+    """Runs named loops until it is cancelled. `on_failure` is told of every failure of a loop's own."""
 
     def __init__(self, on_failure: OnFailure) -> None:
         self._on_failure = on_failure
@@ -84,9 +81,6 @@ class Supervisor:
             except StoreUnavailable as away:
                 state.last_error = f"StoreUnavailable: {away}"
                 pause_s = STORE_PAUSE_S
-                if clock() - state.away_told_at > WITHIN_S:  # once a minute, not once a second
-                    state.away_told_at = clock()
-                    self._on_failure(state.name, away)
             except Exception as error:  # noqa: BLE001 - whatever a loop dies of, the others go on and it starts again
                 state.last_error = masked(f"{type(error).__name__}: {error}")  # anybody may ask for /readyz
                 self._on_failure(state.name, error)

@@ -1,4 +1,5 @@
 """The gateway's own work on a backend: options that must have one value, rescans. Always under that backend's slot.
+Loading a checkpoint anew stands in `reload`.
 
 SD.Next lists only options that differ from their default (observed), and for all of these the default is wrong: an
 option that is absent is wrong.
@@ -6,12 +7,9 @@ option that is absent is wrong.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -20,7 +18,6 @@ from gateway.domain.errors import AttemptFailed
 from gateway.domain.jobs import Outcome
 from gateway.flow.held import HeldJobs
 from gateway.flow.ids import new_id
-from gateway.flow.probe import is_poisoned
 from gateway.flow.snapshot import Rescan
 from gateway.ports import BackendClient, JobStore, Leaving, PoolStore
 
@@ -33,26 +30,20 @@ MANAGED_OPTIONS: dict[str, Any] = {
     "sd_checkpoint_autodownload": False,
     "wildcards_enabled": False,
 }
+PICTURE_FORMAT = "samples_format"
+UNMANAGED = (
+    f"Its pictures do not come as PNG and the gateway may not set its options: set {PICTURE_FORMAT} to png there, or "
+    "let the gateway do it (manage = true)."
+)
 # What each looks for anew: checkpoints, LoRAs, VAEs. A server that lacks one answers 404, and that is all.
 RESCANS = ("refresh-checkpoints", "refresh-loras", "refresh-vae")
 OPTIONS_TIMEOUT_S = 60.0
 RESCAN_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 10.0
-SLOT_TRIES = 300
-MOST_PROBES = 100
 OK = 200
 MOST_VALUES = 400_000
 
 Found = Callable[[str, Mapping[str, Any]], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A checkpoint, by its title there, that may be poisoned on a backend; `tell_poisoned` is called if it is."""
-
-    backend: str
-    title: str
-    tell_poisoned: Callable[[], None]
 
 
 class Upkeep:
@@ -65,27 +56,17 @@ class Upkeep:
     def __init__(
         self, client: BackendClient, pool: PoolStore, jobs: JobStore, held: HeldJobs, found: Found | None = None
     ) -> None:
-        self._client = client
+        self.client = client
         self._found = found
         self._pool = pool
         self._jobs = jobs
         self._held = held
         self.rescanned: dict[str, Rescan] = {}
         self.rescanning: set[str] = set()
-        self._probes: asyncio.Queue[Suspect] = asyncio.Queue(MOST_PROBES)
 
     async def wrong_options(self, backend: Backend) -> dict[str, Any]:
         """The managed options that have another value there, with the right one. Raises AttemptFailed."""
-        return _wrong(await self._options(backend))
-
-    async def _options(self, backend: Backend, route: str = "options") -> dict[str, Any]:
-        reply = await self._client.get(backend, f"/sdapi/v1/{route}", ANSWER_TIMEOUT_S)
-        if reply.status != OK:
-            raise AttemptFailed(f"The backend answered {reply.status} when asked for its options.")
-        options = decoded(reply.body)
-        if not isinstance(options, dict):
-            raise AttemptFailed("The backend's options are not an object.")
-        return options
+        return wrong_in(await read_options(self.client, backend))
 
     async def _tell_found(self, backend: Backend, listed: dict[str, Any], names: Iterable[str]) -> None:
         """What these options are now: the value listed, else the default. Where neither is told nothing is kept."""
@@ -93,93 +74,95 @@ class Upkeep:
             return
         known = listed
         with suppress(AttemptFailed):
-            about = (await self._options(backend, "options-info")).items()
-            known = {name: it["default"] for name, it in about if isinstance(it, dict) and "default" in it} | known
+            known = defaults_in(await read_options(self.client, backend, "options-info")) | listed
         await self._found(backend.name, {name: known[name] for name in names if name in known})
 
-    async def set_options(self, backend: Backend) -> bool:
-        """Set what is wrong and read it back; False while a job holds the slot, or if it did not take.
+    async def make_fit(self, backend: Backend) -> str:
+        """See to it that the managed options are right there, and read them back; "" when they are, else why not yet.
 
         Raises AttemptFailed and StoreUnavailable.
         """
-        listed = await self._options(backend)
-        wrong = _wrong(listed)
+        listed = await read_options(self.client, backend)
+        wrong = wrong_in(listed)
+        if not backend.is_managed:
+            return UNMANAGED if PICTURE_FORMAT in wrong else ""
         if not wrong:
-            return True
-        async with self._slot(backend) as is_held:
+            return ""
+        async with self.slot(backend) as is_held:
             if not is_held:
-                return False
+                return f"Its slot is taken; when that ends the gateway sets {', '.join(wrong)}."
             await self._tell_found(backend, listed, wrong)
-            await write_options(self._client, backend, wrong)
-            return not await self.wrong_options(backend)
+            await write_options(self.client, backend, wrong)
+            kept_wrong = await self.wrong_options(backend)
+        return f"It was told {', '.join(kept_wrong)} and keeps another value: look into its log." if kept_wrong else ""
 
     async def rescan(self, backend: Backend, rescan: Rescan) -> None:
         """Have it look for files anew, unless a job holds the slot. Raises AttemptFailed and StoreUnavailable."""
-        async with self._slot(backend) as is_held:
+        async with self.slot(backend) as is_held:
             if not is_held:
                 return
             self.rescanning.add(backend.name)
             try:
                 for name in RESCANS:
-                    await self._client.post(backend, f"/sdapi/v1/{name}", b"", RESCAN_TIMEOUT_S)
+                    await self.client.post(backend, f"/sdapi/v1/{name}", b"", RESCAN_TIMEOUT_S)
                 self.rescanned[backend.name] = rescan
             finally:
                 self.rescanning.discard(backend.name)
 
-    def ask_probe(self, suspect: Suspect) -> None:
-        """Have this checkpoint probed there as soon as the slot is free; too many at once are let go."""
-        with suppress(asyncio.QueueFull):
-            self._probes.put_nowait(suspect)
-
-    async def reload_for_ever(self, backends: Callable[[], Mapping[str, Backend]]) -> None:
-        """Probe what was asked for, one after the other, and load anew what is poisoned. Errors of the store end it,
-        to be started again.
-        """
-        while True:
-            suspect = await self._probes.get()
-            if (backend := backends().get(suspect.backend)) is not None and backend.is_managed:
-                await self._probe(backend, suspect)
-
-    async def _probe(self, backend: Backend, suspect: Suspect) -> None:
-        for _ in range(SLOT_TRIES):
-            async with self._slot(backend) as is_held:
-                if is_held:
-                    with suppress(AttemptFailed):  # what is wrong there is found out by the next job or look
-                        if await is_poisoned(self._client, backend, suspect.title):
-                            suspect.tell_poisoned()
-                            await self._reload(backend, suspect.title)
-                    return
-            await asyncio.sleep(1.0)
-
-    async def _reload(self, backend: Backend, title: str) -> None:
-        """Only a forced load mends a checkpoint that answers with nothing (observed)."""
-        path = "/sdapi/v1/checkpoint?" + urlencode({"sd_model_checkpoint": title, "force": "true"})
-        await self._client.post(backend, path, b"", OPTIONS_TIMEOUT_S)
-
     @asynccontextmanager
-    async def _slot(self, backend: Backend) -> AsyncIterator[bool]:
-        """The backend's slot for the length of the block; false where somebody else has it."""
+    async def slot(self, backend: Backend, *, forgets_loaded: bool = False) -> AsyncIterator[bool]:
+        """The backend's slot for the length of the block; false where somebody else has it.
+
+        `forgets_loaded`: the block may load another checkpoint; the next look finds out which.
+        """
         job_id = f"upkeep-{new_id()}"
         work = self._held.open(job_id)  # else the next heartbeat takes it for an orphan and gives the slot away
         try:
             is_held = await self._pool.hold(new_id(), job_id, backend.name)
             work.upkeep_of = backend.name if is_held else ""
+            has_ended = False
             try:
                 yield is_held
-            finally:
+                has_ended = True
+            finally:  # cut short, what was begun there may go on: the slot is free once the backend is seen to be quiet
                 if is_held:
-                    await self._jobs.leave(Leaving(new_id(), job_id, Outcome.FINISHED))
+                    loaded = "" if forgets_loaded else None
+                    leaving = Leaving(new_id(), job_id, Outcome.FINISHED, loaded=loaded, is_abandoned=not has_ended)
+                    await self._jobs.leave(leaving)
         finally:
             self._held.close(job_id)
 
 
-def _wrong(options: Mapping[str, Any]) -> dict[str, Any]:
+def defaults_in(options_info: Mapping[str, Any]) -> dict[str, Any]:
+    """Each option's default, from the answer to `GET /options-info` (observed: names under `options`)."""
+    about = options_info.get("options")
+    if not isinstance(about, Mapping):
+        return {}
+    return {name: it["default"] for name, it in about.items() if isinstance(it, Mapping) and "default" in it}
+
+
+async def read_options(client: BackendClient, backend: Backend, route: str = "options") -> dict[str, Any]:
+    """The options that a backend lists, or what it says about them. Raises AttemptFailed."""
+    reply = await client.get(backend, f"/sdapi/v1/{route}", ANSWER_TIMEOUT_S)
+    if reply.status != OK:
+        raise AttemptFailed(f"The backend answered {reply.status} when asked for its options.")
+    options = decoded(reply.body)
+    if not isinstance(options, dict):
+        raise AttemptFailed("The backend's options are not an object.")
+    return options
+
+
+def wrong_in(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The managed options that have another value among those listed, with the right one."""
     return {key: value for key, value in MANAGED_OPTIONS.items() if options.get(key) != value}
 
 
-async def write_options(client: BackendClient, backend: Backend, options: Mapping[str, Any]) -> None:
-    """Set these options there. Raises AttemptFailed if it is not answered; whether they took is another question."""
-    await client.post(backend, "/sdapi/v1/options", msgspec.json.encode(options), OPTIONS_TIMEOUT_S)
+async def write_options(client: BackendClient, backend: Backend, options: Mapping[str, Any]) -> bool:
+    """Set these options there; false if it refuses. Raises AttemptFailed if it is not answered; whether they took is
+    another question.
+    """
+    reply = await client.post(backend, "/sdapi/v1/options", msgspec.json.encode(options), OPTIONS_TIMEOUT_S)
+    return reply.status == OK
 
 
 def decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON of a backend

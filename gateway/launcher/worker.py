@@ -125,6 +125,8 @@ class WorkerServer(uvicorn.Server):
         self._gate = Gate(application)
         self._settings = settings
         self._parent = parent
+        self._log = getattr(application.state, "log", None)
+        self._has_told_drain = False
         self._listen_until: float | None = None
         self._cancel_start: Callable[[], object] | None = None
         super().__init__(
@@ -168,12 +170,16 @@ class WorkerServer(uvicorn.Server):
         self._cancel_start = lambda: loop.call_soon_threadsafe(starting.cancel)
         await super().startup(sockets)
         self._cancel_start = None
+        self._tell("process_serving")
         collect_seldom()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop listening now; asked ten times a second."""
         if self._parent is not None and os.getppid() != self._parent:
             self._begin_drain(delay_s=0.0)
+        if self._gate.is_draining and not self._has_told_drain:  # not where it begins: that may be a signal's handler
+            self._has_told_drain = True
+            self._tell("process_draining")
         if self._listen_until is not None and time.monotonic() >= self._listen_until:
             return True
         return await super().on_tick(counter)
@@ -194,6 +200,12 @@ class WorkerServer(uvicorn.Server):
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_UNWIND_S)
         await self.lifespan.shutdown()
+        self._tell("process_stopped", status=self.status)
+
+    def _tell(self, event: str, **fields: int) -> None:
+        """A line in the application's log, where it has one."""
+        if self._log is not None:
+            self._log.tell(event, pid=os.getpid(), **fields)
 
     def _begin_drain(self, delay_s: float) -> None:
         if self._listen_until is None:

@@ -131,7 +131,8 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat brings back. `held` is None while store and process agree on how many jobs the process holds.
+    """What a heartbeat brings back. `held` is None while store and process agree on how many jobs the process holds;
+    the versions change with what they are of.
 
     `has_lost_data`: since this process's last heartbeat the store lost everything, or began anew and may lack its
     latest writes: the process must put back what it holds.
@@ -141,6 +142,7 @@ class Beat:
     generation: str
     epoch: str
     catalogue_version: str
+    states_version: str
     dispatcher: str
     reaped: int
     held: frozenset[str] | None

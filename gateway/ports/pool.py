@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.domain.backends import Condition
 from gateway.domain.queue import JobLine
 from gateway.domain.scheduling import Forecast, Prospect
 
@@ -55,24 +56,32 @@ class PoolChanges:
     loaded: Mapping[str, str]
     states: Mapping[str, str]
     began: tuple[BegunJob, ...] = ()
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolNews:
-    """What the watcher found out; `quiet` maps a recovering backend to the slot's mark it may lose."""
+    """What was found out; `quiet` maps a recovering backend to the slot's mark it may lose.
+
+    A state comes with its condition: without one, there is nothing to say about it.
+    """
 
     states: Mapping[str, str] = field(default_factory=dict)
     loaded: Mapping[str, str] = field(default_factory=dict)
     quiet: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     inventories: Mapping[str, bytes] = field(default_factory=dict)
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
 
 
 class PoolStore(Protocol):
     """The pool's shared state: who dispatches, who waits, what each backend does and has."""
 
     async def poll(self, *, from_scratch: bool) -> PoolChanges | None:
-        """Take or renew the dispatcher's lease and read what changed; None when another process holds it."""
+        """Take or renew the dispatcher's lease and read what changed; None when another process holds it.
+
+        When nobody held it, no backend counts as up until it was published again: nobody looked at them meanwhile.
+        """
 
     async def grant(
         self, operation_id: str, grants: Sequence[tuple[str, str]], why: Mapping[str, str] | None = None
@@ -89,6 +98,9 @@ class PoolStore(Protocol):
 
     async def publish(self, operation_id: str, news: PoolNews) -> None:
         """Let every process know."""
+
+    async def standings(self) -> Mapping[str, tuple[str, Condition]]:
+        """Every backend's last published state, with its condition."""
 
     async def inventories(self) -> Mapping[str, bytes]:
         """The last published inventory of each backend, as JSON."""

@@ -11,6 +11,7 @@ from gateway.wiring.desk import (
     open_outbox,
     open_pruner,
     open_reconciler,
+    open_slots,
 )
 from gateway.wiring.serving import Services, open_services
 
@@ -28,5 +29,6 @@ __all__ = [
     "open_pruner",
     "open_reconciler",
     "open_services",
+    "open_slots",
     "wall_clock",
 ]

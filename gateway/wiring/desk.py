@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
@@ -20,10 +22,14 @@ from gateway.adapters.sql.pruning import SqlPruner
 from gateway.domain.backends import Backend
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.managed import KeptBackend
+from gateway.flow.examine import Slot, no_gateway
+from gateway.flow.held import HeldJobs
 from gateway.flow.look import Onlooker
 from gateway.flow.manage import Manager
 from gateway.flow.prune import Pruner
+from gateway.flow.pulse import BEAT_S
 from gateway.flow.reconcile import Reconciler
+from gateway.flow.upkeep import Upkeep
 from gateway.ports import Announcer, BackendClient, Outbox
 from gateway.settings import Settings
 from gateway.wiring.common import backends_of
@@ -82,6 +88,37 @@ async def open_outbox(settings: Settings) -> AsyncIterator[Outbox]:
     """Records on their way into the ledger. Raises StoreUnavailable where no gateway runs."""
     async with _both_sides(settings) as (connection, _):
         yield RedisOutbox(connection)
+
+
+@asynccontextmanager
+async def open_slots(settings: Settings, client: BackendClient) -> AsyncIterator[Slot]:
+    """The backends' slots, for work that a person asked for beside a gateway; always free where no gateway serves."""
+    async with AsyncExitStack() as stack:
+        if not settings.redis_url:
+            yield no_gateway
+            return
+        connection = Connection(settings.redis_url, settings.namespace, timeout_s=PATIENCE_S)
+        stack.push_async_callback(connection.close)
+        process, held = f"doctor-{secrets.token_hex(6)}", HeldJobs()
+        jobs = RedisJobs(connection, process)
+        try:
+            await jobs.beat(0)
+        except StoreUnavailable:
+            yield no_gateway
+            return
+        upkeep = Upkeep(client, RedisPool(connection, process), jobs, held)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        beating = group.create_task(_beat(jobs, held))
+        stack.callback(beating.cancel)
+        yield partial(upkeep.slot, forgets_loaded=True)
+
+
+async def _beat(jobs: RedisJobs, held: HeldJobs) -> None:
+    """What is held stays held only while its process is heard."""
+    while True:
+        with suppress(StoreUnavailable):
+            await jobs.beat(len(held))
+        await asyncio.sleep(BEAT_S)
 
 
 @asynccontextmanager

@@ -51,10 +51,12 @@ from gateway.flow.keep_books import Bookkeeper
 from gateway.flow.leave import Exit
 from gateway.flow.lifespan import meanwhile, running
 from gateway.flow.manage import Manager
+from gateway.flow.outages import Outages
 from gateway.flow.own_jobs import OwnWork
 from gateway.flow.own_view import OwnOptions
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
+from gateway.flow.reload import Reloader
 from gateway.flow.rescan import Rescanner
 from gateway.flow.roster import Roster
 from gateway.flow.seed import DemoKeys, first_run, seed_demo
@@ -108,17 +110,17 @@ class Stores:
 
 
 @asynccontextmanager
-async def open_stores(settings: Settings, meter: Meter) -> AsyncIterator[Stores]:
+async def open_stores(settings: Settings, meter: Meter, outages: Outages) -> AsyncIterator[Stores]:
     """Redis and SQL, with the schema brought up to date. A Redis that does not answer yet is not waited for."""
     process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     async with AsyncExitStack() as stack:
         await migrate_schema(settings.sql_url)
-        database = Database(settings.sql_url, observe=partial(meter.store_answered, "sql"))
+        database = Database(settings.sql_url, observe=partial(meter.store_answered, "sql"), health=outages)
         stack.push_async_callback(database.close)
         connect = partial(
             Connection, settings.redis_url, settings.namespace, observe=partial(meter.store_answered, "redis")
         )
-        connection = connect(is_open=False)
+        connection = connect(is_open=False, health=outages)
         stack.push_async_callback(connection.close)
         jobs = RedisJobs(connection, process, settings.lease_s)
         pool, own = RedisPool(connection, process), RedisOwn(connection, process)
@@ -144,19 +146,20 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
             stack.enter_context(metrics.served(settings.host, settings.metrics_port))
         tracer = open_tracer(environment_without_settings(), version("sdnext-gateway"), log)
         stack.push_async_callback(tracer.close)
-        stores = await stack.enter_async_context(open_stores(settings, metrics))
+        outages = Outages(log, asyncio.get_running_loop().time)
+        stores = await stack.enter_async_context(open_stores(settings, metrics, outages))
         plain = SdnextClient(outgoing_headers)
         stack.push_async_callback(plain.close)
         client = tracer.around(MeasuredClient(plain, metrics))
         await _seed(settings, stores.manager)
         roster = Roster(backends_of(settings), stores.manager)
         await roster.read()
-        services, supervisor = _assemble(settings, stores, client, roster, log, metrics)
+        services, supervisor = _assemble(settings, stores, client, roster, Watch(log, metrics, outages))
         services.readiness.watch(supervisor, lambda: bool(getattr(state, "is_draining", False)))
         # Once the loops have ended: they would lead again.
         stack.push_async_callback(_say_goodbye, stores.pool, services.readiness.pulse)
         await stack.enter_async_context(running(supervisor, lambda why: state.end_process(why)))
-        begin = partial(_begin, stores, services, roster)
+        begin = partial(_begin, stores, services, roster, log)
         if stores.introduction.is_over:
             await begin()
         else:
@@ -166,7 +169,7 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
         yield replace(services, tracer=tracer)
 
 
-async def _begin(stores: Stores, services: Services, roster: Roster) -> None:
+async def _begin(stores: Stores, services: Services, roster: Roster, log: Log) -> None:
     """Calls are welcome once the store is there, and a backend was seen or could have been. Raises UnfitServer."""
     await stores.introduction.insist(stores.deployment_id)
     services.readiness.waits_for = ""
@@ -174,6 +177,7 @@ async def _begin(stores: Stores, services: Services, roster: Roster) -> None:
         async with asyncio.timeout(FIRST_LOOK_S if roster.backends() else 0):
             await services.current.is_known.wait()
     services.readiness.has_started = True
+    log.tell("process_ready", pid=os.getpid(), backends=len(roster.backends()))
 
 
 async def _say_goodbye(pool: RedisPool, pulse: Pulse) -> None:
@@ -200,30 +204,40 @@ async def _seed(settings: Settings, manager: Manager) -> None:
         sys.stdout.flush()
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Where it is told how things go."""
+
+    log: Log
+    meter: Meter
+    outages: Outages
+
+
 def _assemble(
-    settings: Settings, stores: Stores, client: BackendClient, roster: Roster, log: Log, meter: Meter
+    settings: Settings, stores: Stores, client: BackendClient, roster: Roster, watch: Watch
 ) -> tuple[Services, Supervisor]:
     ledger, held, epoch, current = SqlLedger(stores.database), HeldJobs(), Epoch(), CurrentCatalogue()
     byte_budget, way_out = _byte_budget(settings), Exit(stores.jobs, held)
-    upkeep = Upkeep(client, stores.pool, stores.jobs, held, _found(stores.manager, log))
-    forwarder = Forwarder(client, stores.pool, roster.backends, current, Attendant(client, stores.own))
+    account = Account(ledger, stores.own, wall_clock)
+    upkeep = Upkeep(client, stores.pool, stores.jobs, held, _found(stores.manager, watch.log))
+    reloader = Reloader(client, stores.pool, upkeep, watch.log)
     gateway = Gateway(
         Authenticator(SqlKeyStore(stores.database), epoch, wall_clock),
         Entrance(stores.jobs, ledger, held),
-        forwarder,
+        Forwarder(client, stores.pool, roster.backends, current, Attendant(client, stores.own)),
         way_out,
-        faults_of(upkeep, current),
+        faults_of(reloader, current),
         stores.jobs,
         epoch,
         current,
         OwnOptions(stores.own),
         OwnWork(stores.own, held),
         OperatorPolicy(default_model=settings.default_model, caption_models=settings.caption_models),
-        log,
+        watch.log,
     )
-    dispatcher, bookkeeper, leading = _leading(stores, ledger, log)
+    dispatcher, bookkeeper, leading = _leading(stores, ledger, watch.log)
     pulse = Pulse(stores.jobs, stores.pool, held, way_out, epoch, current)
-    watcher = Watcher(roster.listed, client, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
+    watcher = Watcher(roster.listed, stores.pool, upkeep, current, watch.log, pool_seen=lambda: dispatcher.pool)
     rescans = Rescanner(roster.listed, stores.pool, upkeep, current, pool_seen=lambda: dispatcher.pool)
     loops: dict[str, Loop] = {
         "heartbeat": pulse.beat_for_ever,
@@ -232,11 +246,11 @@ def _assemble(
         "watcher": watcher.run,
         "rescans": rescans.run,
         "roster": roster.run,
-        "reloads": lambda: upkeep.reload_for_ever(roster.backends),
+        "reloads": lambda: reloader.run(roster.backends),
     }
-    supervisor, account = _supervisor(loops, log), Account(ledger, stores.own, wall_clock)
-    readiness = Readiness(pulse, current)
-    gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget, bookkeeper)
+    supervisor, readiness = _supervisor(loops, watch.log), Readiness(pulse, current, watch.outages.reason)
+    meter, books = watch.meter, bookkeeper
+    gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget, books)
     supervisor.add("gauges", gauges.run)
     limits = CallLimits(settings.key_calls_per_minute, settings.address_calls_per_minute)
     return Services(gateway, current, readiness, byte_budget, limits, account, rescans, meter), supervisor
@@ -245,7 +259,7 @@ def _assemble(
 def _leading(stores: Stores, ledger: SqlLedger, log: Log) -> tuple[Dispatcher, Bookkeeper, dict[str, Loop]]:
     """The dispatcher and the ledger's writer, and the loops of which only the leader's do anything."""
     books = SqlBookkeeper(stores.database)
-    dispatcher = Dispatcher(stores.pool, partial(recalled, books))
+    dispatcher = Dispatcher(stores.pool, partial(recalled, books), partial(_tell_lease, log))
     bookkeeper = Bookkeeper(RedisOutbox(stores.connection), ledger, lambda: dispatcher.is_leading, log)
     loops: dict[str, Loop] = {
         "dispatcher": dispatcher.run,
@@ -254,6 +268,10 @@ def _leading(stores: Stores, ledger: SqlLedger, log: Log) -> tuple[Dispatcher, B
         "ledger": bookkeeper.run,
     }
     return dispatcher, bookkeeper, loops
+
+
+def _tell_lease(log: Log, has_it: bool) -> None:
+    log.tell("dispatcher_lease_taken" if has_it else "dispatcher_lease_lost", pid=os.getpid())
 
 
 def _byte_budget(settings: Settings) -> ByteBudget:

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from gateway.cli.demo import prepare, welcome
 from gateway.domain.keys import has_key_form
 from gateway.settings import load_settings
+from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
 KEY = "sk-0123456789abcdefghij"
@@ -42,9 +44,22 @@ class SDNext(BaseHTTPRequestHandler):
         pass
 
 
+class Another(SDNext):
+    """A server with one model in common and one of its own."""
+
+    def do_GET(self):
+        self.answer(200, [{"model_name": "folder/c.safetensors"}, {"model_name": "only-here"}])
+
+
 @pytest.fixture
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), SDNext) as server:
+    with serving(SDNext) as address:
+        yield address
+
+
+@contextmanager
+def serving(handler):
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"127.0.0.1:{server.server_address[1]}"
@@ -92,6 +107,16 @@ def test_with_real_servers_nothing_is_simulated_and_the_second_key_gets_their_fi
     assert prepared.extra_children == ()
     assert prepared.models == ("first", "c")
     assert prepared.settings.demo_model_2 == "first"
+
+
+def test_the_models_of_all_real_servers_are_named_each_once(server, capsys):
+    with serving(Another) as another:
+        prepared = prepare(
+            load_settings(backends=f"http://u:p@{server},http://127.0.0.1:{free_port()},http://{another}")
+        )
+    assert prepared.models == ("first", "c", "only-here")
+    assert "first, c, only-here" in welcome(prepared, "http://127.0.0.1:1")
+    assert capsys.readouterr().err.count("did not list its models") == 1
 
 
 @pytest.mark.parametrize("credentials", ["", "u:wrong@"])

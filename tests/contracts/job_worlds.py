@@ -143,7 +143,8 @@ async def publish(process: Process, **news: Any) -> None:
 
 
 async def pool_up(process: Process, *backends: str, loaded: str = "m") -> str:
-    """Backends that are up and have `loaded`; gives the epoch."""
+    """Backends that are up and have `loaded`, as the leader found them; gives the epoch."""
+    await process.pool.poll(from_scratch=False)
     await publish(process, states=dict.fromkeys(backends, "up"), loaded=dict.fromkeys(backends, loaded))
     return await process.jobs.epoch()
 

@@ -198,6 +198,7 @@ async def test_a_job_that_leaves_gives_slot_and_place_back_and_leaves_one_record
     assert (record.entered_at, record.started_at) == (place.at, place.at)
     assert record.ended_at - place.at == pytest.approx(30, abs=5)
     assert (record.tenant_id, record.model, record.images, record.gpu_seconds) == ("t", "m", 3, 2.5)
+    await pool_up(p, "a")
     await granted(p.jobs, entry(epoch, max_concurrency=1, max_queued=0))
     await p.outbox.drop([token])
     assert await p.outbox.read(10) == []
@@ -307,7 +308,7 @@ async def test_a_heartbeat_tells_what_a_process_must_know(world: World):
     asked = entry(epoch)
     await granted(p.jobs, asked)
     beat = await p.jobs.beat(1)
-    assert beat == Beat(beat.at, beat.generation, epoch, "1", "p", 0, None)
+    assert beat == Beat(beat.at, beat.generation, epoch, "1", "1", "p", 0, None)
     assert (await p.jobs.beat(0)).held == frozenset({asked.job_id})
     await p.jobs.leave(leaving(asked.job_id))
     assert (await p.jobs.beat(1)).held == frozenset()
@@ -343,6 +344,7 @@ async def test_a_late_holder_corrects_its_lost_record_once_and_frees_the_backend
     assert await dead.jobs.leave(leaving(asked.job_id))
     assert not await dead.jobs.leave(leaving(asked.job_id))
     assert await outcomes(alive) == [(asked.job_id, Outcome.LOST), (asked.job_id, Outcome.FINISHED)]
+    await pool_up(alive, "a")
     await granted(alive.jobs, entry(epoch))
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.domain.backends import FIT, Condition
 from gateway.domain.jobs import Outcome
 from gateway.domain.scheduling import Forecast, Prospect
 from gateway.ports import BegunJob, SlotView, Woken
@@ -20,7 +21,7 @@ async def test_the_first_poll_gives_every_waiting_job_in_order_and_the_whole_poo
     running, first, second = entry(epoch), entry(epoch), entry(epoch, tenant_id="u")
     place = await granted(p.jobs, running)
     places = [await queued(p.jobs, asked) for asked in (first, second)]
-    changes = await p.pool.poll(from_scratch=False)
+    changes = await p.pool.poll(from_scratch=True)
     assert changes.is_all
     assert [(job.job_id, job.entered_at, job.ticket) for job in changes.arrived] == [
         (first.job_id, places[0].at, b'{"n":1}'),
@@ -122,6 +123,49 @@ async def test_events_that_were_too_many_to_keep_make_the_leader_begin_anew(worl
     assert changes.is_all
     assert [job.job_id for job in changes.arrived] == [stays.job_id]
     assert not (await p.pool.poll(from_scratch=False)).is_all
+
+
+# --- what is known of backends
+
+
+async def test_while_nobody_leads_no_job_finds_a_backend_by_itself(world: World):
+    p = world.process("p")
+    epoch = await pool_up(p, "a")
+    await p.pool.resign()
+    await queued(p.jobs, entry(epoch))
+
+
+async def test_what_the_store_remembers_as_up_is_not_believed_by_a_leader_that_begins(world: World):
+    p, q = world.process("p"), world.process("q")
+    epoch = await pool_up(p, "a", "b", "c")
+    await publish(p, states={"b": "down", "c": "draining"})
+    version = (await p.jobs.beat(0)).states_version
+    await p.pool.resign()
+    changes = await q.pool.poll(from_scratch=True)
+    assert changes.states == {"a": "unseen", "b": "down", "c": "draining"}
+    assert (await q.jobs.beat(0)).states_version != version
+    asked = entry(epoch)
+    await queued(p.jobs, asked)
+    assert await q.pool.grant(new_id(), [(asked.job_id, "a")]) == ["taken"]
+    await publish(q, states={"a": "up"})
+    assert (await q.pool.poll(from_scratch=False)).states["a"] == "up"
+    assert await q.pool.grant(new_id(), [(asked.job_id, "a")]) == ["granted"]
+
+
+async def test_a_state_comes_with_why_and_loses_it_with_the_next_state(world: World):
+    p = world.process("p")
+    await pool_up(p, "a", "b b")
+    broken = Condition("It is broken: restart it.", needs_restart=True, began_at=12.5)
+    await publish(p, states={"b b": "set_aside"}, conditions={"b b": broken})
+    assert (await p.pool.poll(from_scratch=False)).conditions == {"b b": broken}
+    version = (await p.jobs.beat(0)).states_version
+    assert await p.pool.standings() == {"a": ("up", FIT), "b b": ("set_aside", broken)}
+    await publish(p, states={"b b": "up"})
+    assert (await p.pool.poll(from_scratch=False)).conditions == {}
+    assert (await p.jobs.beat(0)).states_version != version
+    await publish(p, states={"b b": "set_aside"}, conditions={"b b": broken})
+    await publish(p, removed=("b b",))
+    assert await p.pool.standings() == {"a": ("up", FIT)}
 
 
 # --- grant
@@ -231,7 +275,7 @@ async def woken(process) -> None:
 
 async def test_the_leader_is_woken_when_there_is_something_to_do(world: World):
     p, leader = world.process("p"), world.process("leader")
-    epoch = await pool_up(p, "a")
+    epoch = await pool_up(leader, "a")
     running = entry(epoch)
     await granted(p.jobs, running)
     await leader.pool.poll(from_scratch=True)

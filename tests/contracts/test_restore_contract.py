@@ -112,6 +112,7 @@ async def test_nothing_is_granted_for_one_lease_after_the_data_were_lost(world: 
     await p.pool.poll(from_scratch=True)
     world.fast_forward(1.1)
     assert not (await q.jobs.beat(0)).has_lost_data
+    await pool_up(p, "a", "b")
     assert await p.pool.grant(new_id(), [(asked.job_id, "a")]) == ["granted"]
 
 

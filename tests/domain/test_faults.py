@@ -7,6 +7,7 @@ from gateway.domain.faults import (
     FIRST_EJECTION_S,
     FIRST_REFUSAL_S,
     LONGEST_EJECTION_S,
+    LOOK_INTO_EVERY_S,
     NEVER_AGAIN_S,
     POISONED_S,
     PROBE_EVERY_S,
@@ -14,6 +15,7 @@ from gateway.domain.faults import (
     Attempted,
     FaultBook,
     Probe,
+    Reload,
     fingerprint_of,
 )
 from gateway.domain.jobs import Operation
@@ -223,6 +225,13 @@ def test_a_checkpoint_that_the_only_backend_that_has_it_cannot_load_is_refused_a
     for now in (100.0, 200.0):
         book.load_failed("g1", "foo", now)
     assert book.refusal(lambda: "x", "foo", ("g1",), 200.0).retry_after_s == pytest.approx(2 * FIRST_REFUSAL_S)
+
+
+def test_a_checkpoint_that_does_not_load_is_looked_into_once_a_minute_on_each_backend():
+    book = FaultBook()
+    asked = [book.load_failed(*what) for what in (("g1", "foo", 0.0), ("g1", "bar", 1.0), ("g2", "foo", 2.0))]
+    assert asked == [Reload("g1", "foo"), None, Reload("g2", "foo")]
+    assert book.load_failed("g1", "bar", LOOK_INTO_EVERY_S + 0.1) == Reload("g1", "bar")
 
 
 def test_the_refusal_of_a_checkpoint_doubles_until_it_loads():

@@ -44,6 +44,7 @@ async def stores(*backends, processes=1):
     store = LoopStore()
     ours = [DistantJobs(store, f"p{number}") for number in range(processes)]
     await ours[0].beat(0)
+    await ours[0].poll(from_scratch=True)  # while nobody leads, nobody knows that a backend is up
     await ours[0].publish("up", PoolNews(states=dict.fromkeys(backends, "up")))
     return store, ours
 
@@ -94,6 +95,7 @@ async def test_a_lost_lease_hands_over_with_every_ticket():
     await ours.step()
     await asyncio.sleep(10)  # the leader is frozen for longer than its lease
     assert not await others.step()  # the backend is taken
+    await second.publish("looked", PoolNews(states={"a": "up"}))
     assert (others.is_leading, await ours.step(), ours.is_leading) == (True, False, False)
     for expected in ("j0", "j1", "j2"):
         assert (await first.next_message(1.0)).job_id == expected
@@ -110,6 +112,8 @@ async def test_a_leader_that_was_deposed_between_its_look_and_its_decision_grant
     first.slow["poll"] = 10.0  # frozen just after its look
     stepping = asyncio.get_running_loop().create_task(ours.step())
     await asyncio.sleep(5)
+    await others.step()
+    await second.publish("looked", PoolNews(states={"a": "up"}))
     await others.step()
     assert (await stepping, ours.is_leading) == (False, False)
     assert Counter(store.jobs[job].state for job in store.jobs) == {"running": 1}
@@ -186,6 +190,7 @@ async def test_while_a_store_that_lost_data_grants_nothing_it_is_asked_once_a_se
     store, (jobs,) = await stores("a")
     store.lose_everything()
     await jobs.beat(0)
+    await jobs.poll(from_scratch=True)
     await jobs.publish("up again", PoolNews(states={"a": "up"}))
     await jobs.enter(entry("j1", store=store))
     dispatching = asyncio.get_running_loop().create_task(Dispatcher(jobs).run())
@@ -369,3 +374,18 @@ async def test_of_a_job_that_began_at_once_the_scheduler_knows_how_long_it_shoul
     running = dispatcher._scheduler.backends["a"].running
     assert (running.job_id, running.work, running.checkpoint) == ("j1", 1.0, "red")
     assert dispatcher._scheduler.state.asked_for.rate("red", now()) > 0
+
+
+async def test_the_lease_is_told_once_when_it_is_taken_and_once_when_another_has_it():
+    _, (first, second) = await stores("a", processes=2)
+    told = []
+    ours = Dispatcher(first, on_lease=lambda has_it: told.append(("ours", has_it)))
+    others = Dispatcher(second, on_lease=lambda has_it: told.append(("others", has_it)))
+    for _ in range(3):
+        await ours.step()
+        await others.step()
+    await asyncio.sleep(10)
+    for _ in range(3):
+        await others.step()
+        await ours.step()
+    assert told == [("ours", True), ("others", True), ("ours", False)]

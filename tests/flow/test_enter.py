@@ -25,6 +25,7 @@ async def entrance(*, backends=("a",)):
     store, ledger, held = LoopStore(), MemoryLedger(), HeldJobs()
     jobs = DistantJobs(store, "p")
     await jobs.beat(0)
+    await jobs.poll(from_scratch=True)
     await jobs.publish("up", PoolNews(states=dict.fromkeys(backends, "up"), loaded=dict.fromkeys(backends, "red")))
     return Entrance(jobs, ledger, held), store, jobs, ledger, held
 

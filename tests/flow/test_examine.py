@@ -13,6 +13,8 @@ from gateway.flow.examine import Examiner, Verdict, _is_loopback, grey_png
 from gateway.simulator.sdnext.faults import parse_fault
 from gateway.simulator.sdnext.listener import SimulatedServer
 from gateway.simulator.sdnext.simulation_options import SimulationOptions
+from tests.flow.world import NOTHING_HELD, running, until
+from tests.support.fake_backends import BLUE, RED, sdnext
 from tests.support.ports import free_port
 
 WELL = {"models": ("Diffusers/red",), "upscalers": "fixed", "time_scale": 0, "auth": "gateway:secret"}
@@ -155,3 +157,41 @@ def test_the_square_that_is_sent_is_a_png_of_its_size():
 
     picture = Image.open(BytesIO(grey_png(64)))
     assert (picture.format, picture.size, picture.getpixel((63, 63))) == ("PNG", (64, 64), (128, 128, 128))
+
+
+async def examined(world):
+    examiner = Examiner(world.backends, 0.0, world.process.upkeep.slot)
+    return {one.check: one async for one in examiner.examine(world.backends.declared["a"])}
+
+
+@pytest.mark.virtual_time
+async def test_beside_a_gateway_its_picture_waits_for_the_slot_and_names_the_model_that_is_loaded():
+    async with running({"a": sdnext(RED, BLUE, upscalers="fixed")}) as world:
+        call = world.asking(steps=20, sd_model_checkpoint="blue")
+        await until(lambda: world.backends["a"].engine.counters.jobs)
+        found = await examined(world)
+        assert (await call).job_id
+        assert (found["picture"].verdict, found["upscale"].verdict) == (Verdict.OK, Verdict.OK)
+        assert world.backends["a"].engine.counters.most_waiting_or_running == 1
+        asked = [entry["body"]["sd_model_checkpoint"] for entry in world.backends["a"].received("txt2img")]
+        assert asked == [BLUE, BLUE]
+        assert await world.settle() == NOTHING_HELD
+
+
+@pytest.mark.virtual_time
+async def test_a_backend_whose_slot_is_never_free_is_left_to_its_jobs():
+    async with running() as world:
+        async with world.process.upkeep.slot(world.backends.declared["a"]):
+            found = await examined(world)
+        assert found["picture"].verdict is Verdict.NOTE
+        assert "upscale" not in found
+        assert world.backends["a"].received("txt2img") == []
+
+
+async def test_where_nothing_is_loaded_a_picture_is_asked_of_a_model_that_is_listed():
+    async with server() as running:
+        running.simulation.engine.shelf.loaded = None
+        found = await findings(running.url)
+        asked = running.simulation.received.listing("/sdapi/v1/txt2img")
+    assert found["picture"].verdict is Verdict.OK
+    assert asked[0]["body"]["sd_model_checkpoint"] == "Diffusers/red"

@@ -34,6 +34,7 @@ from gateway.flow.leave import Exit
 from gateway.flow.own_jobs import OwnWork
 from gateway.flow.own_view import OwnOptions
 from gateway.flow.pulse import Pulse
+from gateway.flow.reload import Reloader
 from gateway.flow.rescan import Rescanner
 from gateway.flow.serve import Call, Gateway, Served
 from gateway.flow.snapshot import CurrentCatalogue
@@ -131,6 +132,9 @@ class DistantJobs(MemoryJobs):
 
     async def inventories(self):
         return await self._wire("inventories", None, super().inventories)
+
+    async def standings(self):
+        return await self._wire("standings", None, super().standings)
 
     async def wish_rescan(self, wish):
         return await self._wire("wish_rescan", wish, lambda: super(DistantJobs, self).wish_rescan(wish))
@@ -273,7 +277,8 @@ class Process:
         attendant = Attendant(backends, self.own)
         self.forwarder = Forwarder(backends, self.jobs, lambda: backends.declared, self.current, attendant)
         self.upkeep = Upkeep(backends, self.jobs, self.jobs, self.held)
-        self.faults = faults_of(self.upkeep, self.current)
+        self.reloader = Reloader(backends, self.jobs, self.upkeep, self.log)
+        self.faults = faults_of(self.reloader, self.current)
         self.gateway = Gateway(
             authenticator=Authenticator(keys, self.epoch, lambda: 0.0),
             entrance=Entrance(self.jobs, ledger, self.held),
@@ -292,7 +297,7 @@ class Process:
         self.dispatcher = Dispatcher(self.jobs)
         seen, declared = lambda: self.dispatcher.pool, lambda: tuple(backends.declared.values())
         self.rescans = Rescanner(declared, self.jobs, self.upkeep, self.current, pool_seen=seen)
-        self.watcher = Watcher(declared, backends, self.jobs, self.upkeep, self.current, pool_seen=seen)
+        self.watcher = Watcher(declared, self.jobs, self.upkeep, self.current, self.log, pool_seen=seen)
         self.bookkeeper = Bookkeeper(self.jobs, ledger, lambda: self.dispatcher.is_leading, self.log)
         self.failures: list[tuple[str, BaseException]] = []
         self.supervisor = Supervisor(lambda loop, error: self.failures.append((loop, error)))
@@ -301,7 +306,7 @@ class Process:
         self.supervisor.add("dispatcher", self.dispatcher.run)
         self.supervisor.add("watcher", self.watcher.run)
         self.supervisor.add("rescans", self.rescans.run)
-        self.supervisor.add("reloads", lambda: self.upkeep.reload_for_ever(lambda: backends.declared))
+        self.supervisor.add("reloads", lambda: self.reloader.run(lambda: backends.declared))
         self.supervisor.add("foresight", Foresight(self.dispatcher, self.jobs).run)
         self.supervisor.add("ledger", self.bookkeeper.run)
 
@@ -411,7 +416,7 @@ async def running(
         try:
             if ready:
                 await until(lambda: process.current.catalogue.backends and set(store.states.values()) == {"up"})
-                await until(lambda: not store.slots)
+                await until(lambda: not store.slots and store.loaded.keys() >= backends.servers.keys())
             yield world
         finally:
             ended = await world.end()

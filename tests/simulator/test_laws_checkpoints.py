@@ -328,3 +328,22 @@ async def test_mixed_switches_by_exact_title_always_give_the_right_model() -> No
         for title, job in jobs:
             made_by = last_line(await job)["Model"]
             assert made_by in title
+
+
+@pytest.mark.parametrize("beside", ["a load", "a job"])
+async def test_a_load_beside_a_load_or_a_job_breaks_every_later_load_of_that_process(beside: str) -> None:
+    async with on_a_socket(instant(fragile_loads=True)) as (backend, _):
+        async with asyncio.TaskGroup() as tasks:
+            phase = "load" if beside == "a load" else "inference"
+            backend.engine.hold(phase)
+            tasks.create_task(backend.txt2img(sd_model_checkpoint=B if beside == "a load" else A))
+            await until(lambda: backend.engine.state.task == ("Load model" if beside == "a load" else "Inference"))
+            tasks.create_task(backend.post("checkpoint", sd_model_checkpoint=A, force=True))
+            await until(lambda: backend.engine.is_damaged)
+            backend.engine.release(phase)
+
+        for title in (A, B):
+            reply = await backend.txt2img(sd_model_checkpoint=title)
+            assert (reply.status_code, reply.json()["images"]) == (200, [])
+            assert (await backend.post("checkpoint", sd_model_checkpoint=title, force=True)).json() == {"ok": False}
+        assert (await backend.get("checkpoint")).json() == {"type": None, "class": None}

@@ -137,9 +137,17 @@ async def test_output_paths_cannot_be_overridden() -> None:
         assert backend.engine.server_options.get("outdir_txt2img_samples") == before
 
 
-async def test_options_info_lists_every_option_and_calls_none_a_secret() -> None:
-    async with in_process(instant()) as backend:
-        listed = (await backend.get("options-info")).json()
+OPTION_FIELDS = (
+    "label section_id section_title visible hidden type component component_args default is_legacy is_secret".split()
+)
 
-        assert len(listed) == 635
-        assert not any(each["is_secret"] for each in listed.values())
+
+async def test_options_info_lists_every_option_below_options_and_calls_none_a_secret() -> None:
+    async with in_process(instant()) as backend:
+        told = (await backend.get("options-info")).json()
+
+        assert set(told) == {"options", "sections"}
+        assert len(told["options"]) == 635
+        assert all(list(each) == OPTION_FIELDS for each in told["options"].values())
+        assert not any(each["is_secret"] for each in told["options"].values())
+        assert told["options"]["samples_format"]["default"] == "jpg"

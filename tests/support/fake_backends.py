@@ -37,6 +37,7 @@ class SimulatedServer:
     """One simulated SD.Next and its open connections."""
 
     def __init__(self, options: SimulationOptions) -> None:
+        self.options = options
         self.app = create_simulated_sdnext(options)
         self.simulation = self.app.state.simulation
         self.engine = self.simulation.engine
@@ -45,6 +46,11 @@ class SimulatedServer:
         self._transport = httpx2.ASGITransport(self.app, client=("127.0.0.1", 50000))
         self.engine.power.die = lambda _status: self.end()
         self.engine.power.refuse = lambda _seconds: self.end()
+
+    def start_anew(self) -> None:
+        """Another process on the same port, with the options it was first started with; it may begin at once."""
+        self.end()
+        self.__init__(self.options)  # type: ignore[misc]
 
     def end(self) -> None:
         """The process is gone: open connections break, new ones are refused."""

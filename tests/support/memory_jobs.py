@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
+from gateway.domain.backends import FIT, Condition
 from gateway.domain.jobs import Outcome
 from gateway.domain.limits import (
     DAY_US,
@@ -247,6 +248,7 @@ class MemoryJobs:
             generation=store.generation,
             epoch=store.epoch,
             catalogue_version=str(store.catalogue_version or ""),
+            states_version=str(store.states_version or ""),
             dispatcher=store.dispatcher() or "",
             reaped=reaped,
             held=None if len(held) == held_count else held,
@@ -305,6 +307,8 @@ class MemoryJobs:
             return None
         if holder is None:
             store.term = store.number()
+            store.states_version += bool(store.states)
+            store.states = {name: "unseen" if state == "up" else state for name, state in store.states.items()}
         store.lease = (self._process, store.now_us)
         store.mailboxes[self._process].has_work = False
         is_all = from_scratch or self._cursor[0] != store.term
@@ -323,6 +327,7 @@ class MemoryJobs:
             slots={backend: slot.view(backend) for backend, slot in store.slots.items()},
             loaded=dict(store.loaded),
             states=dict(store.states),
+            conditions=dict(store.conditions),
             began=tuple(self._begun(job_id) for job_id in began if self._is_told(store.jobs[job_id])),
         )
 
@@ -394,7 +399,7 @@ class MemoryJobs:
         if operation_id in store.answers:
             return
         store.answers[operation_id] = None
-        store.states |= news.states
+        self._publish_states(news)
         marks = {backend: slot.mark for backend, slot in store.slots.items() if slot.is_recovering}
         for backend in (backend for backend, mark in news.quiet.items() if marks.get(backend) == mark):
             del store.slots[backend]
@@ -409,12 +414,26 @@ class MemoryJobs:
         if store.waiting:
             store.nudge()
 
+    def _publish_states(self, news: PoolNews) -> None:
+        store = self._store
+        store.states |= news.states
+        store.states_version += bool(news.states or news.removed)
+        for backend in news.states:
+            store.conditions.pop(backend, None)
+            if news.conditions.get(backend, FIT) != FIT:
+                store.conditions[backend] = news.conditions[backend]
+
     def _remove(self, backend: str) -> None:
         store = self._store
-        for known in (store.states, store.loaded, store.catalogue):
+        for known in (store.states, store.conditions, store.loaded, store.catalogue):
             known.pop(backend, None)
         if backend in store.slots and store.slots[backend].is_recovering:
             del store.slots[backend]
+
+    async def standings(self) -> Mapping[str, tuple[str, Condition]]:
+        """Every backend's last published state, with its condition."""
+        store = self._store
+        return {name: (state, store.conditions.get(name, FIT)) for name, state in store.states.items()}
 
     async def inventories(self) -> Mapping[str, bytes]:
         """The last published inventory of each backend."""

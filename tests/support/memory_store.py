@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.domain.backends import Condition
 from gateway.domain.jobs import Operation, Outcome
 from gateway.domain.limits import MICROSECONDS
 from gateway.domain.scheduling import Forecast
@@ -106,6 +107,8 @@ class MemoryStore:
         self.slots: dict[str, Slot] = {}
         self.loaded: dict[str, str] = {}
         self.states: dict[str, str] = {}
+        self.conditions: dict[str, Condition] = {}
+        self.states_version = 0
         self.catalogue: dict[str, bytes] = {}
         self.catalogue_version = 0
         self.rescan_wish = ""
@@ -187,7 +190,9 @@ class MemoryStore:
 
     def place(self, job: Job, backends: Sequence[str]) -> str | None:
         """Rule 0: nobody waits, a free backend has the checkpoint, the tenant runs fewer than its cap."""
-        if self.is_cautious or self.waiting or len(self.of(tenant=job.tenant, states=("running",))) >= job.cap:
+        if self.is_cautious or self.dispatcher() is None:
+            return None
+        if self.waiting or len(self.of(tenant=job.tenant, states=("running",))) >= job.cap:
             return None
         for backend in backends:
             has_it = job.checkpoint in ("", self.loaded.get(backend))

@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.adapters.redis.connection import Connection
 
+SERVER_MS = 30 * 86_400_000
 OLDEST_MAJOR = 7
 
 
@@ -50,3 +51,14 @@ async def check_deployment(connection: Connection, deployment_id: str) -> bool:
             f"{deployment_id}). Set another GATEWAY_NAMESPACE, or name the Redis and the database that belong together."
         )
     return was_set is not None
+
+
+async def end_lease_of_another_start(connection: Connection) -> None:
+    """A server that was started anew over kept data holds the dispatcher's lease of a process that may be gone with it:
+    until it ran out, what the data say of the backends would be believed. Whoever leads takes it again at once.
+    """
+    server = await connection.server()
+    before = (await connection.command("GET", connection.key("server")) or b"").decode()
+    if before not in ("", server):
+        await connection.command("DEL", connection.key("lease"))
+    await connection.command("SET", connection.key("server"), server, "PX", SERVER_MS)

@@ -36,6 +36,7 @@ from gateway.adapters.redis.breaker import Breaker
 from gateway.adapters.redis.patience import Patience
 from gateway.adapters.redis.scripts import Script
 from gateway.domain.errors import StoreUnavailable
+from gateway.ports.health import StoreHealth
 
 TIMEOUT_S = 0.4  # with what a tick and a busy machine add, a call waits half a second
 BREAKER_S = 1.0
@@ -62,11 +63,12 @@ class Connection:
 
     `timeout_s` is how long a call waits at most, connecting included; the two times a thing may be sent share it.
     `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
-    `observe` is told of everything sent: a script's name, or `command`, and the seconds until its answer or failure.
+    `observe` is told of everything sent: a script's name, or `command`, and the seconds until its answer or failure;
+    `health` whether the server did it.
     Not `is_open`, it sends nothing until `open`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by keyword all but two
         self,
         url: str,
         namespace: str,
@@ -74,12 +76,14 @@ class Connection:
         timeout_s: float = TIMEOUT_S,
         offset_ms: int = 0,
         observe: Callable[[str, float], None] | None = None,
+        health: StoreHealth | None = None,
         is_open: bool = True,
     ) -> None:
         self.namespace = namespace
         self.offset_ms = offset_ms
         self.breaks = 0
         self._observe = observe
+        self._health = health
         self._is_open = is_open
         self._breaker = Breaker(BREAKER_S)
         self._patience, self._send_s = Patience(), timeout_s / 2
@@ -180,14 +184,22 @@ class Connection:
                 self._breaker.failed(_now())
                 if isinstance(error, ReadOnlyError):  # a replica now: the next connections find the new primary
                     await self._pool.disconnect(inuse_connections=False)
-                raise _unavailable(error) from error
+                raise self._told(name, _unavailable(error)) from error
             except RedisError as error:
-                raise _unavailable(error) from error
+                raise self._told(name, _unavailable(error)) from error
             finally:
                 if self._observe is not None:
                     self._observe(name, _now() - began)
             self._breaker.succeeded()
+            if self._health is not None:
+                self._health.worked("redis", was_write=name in PROBES)  # a heartbeat writes, whatever else may not
             return reply
+
+    def _told(self, name: str, error: StoreUnavailable) -> StoreUnavailable:
+        """The same error, once those who watch the store were told of it."""
+        if self._health is not None:
+            self._health.failed("redis", str(error), was_write=name in PROBES)
+        return error
 
     async def _sent_at_most_twice(self, send: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -224,4 +236,14 @@ def _unavailable(error: Exception) -> StoreUnavailable:
             return StoreUnavailable("The gateway's store refuses the gateway; its operator must check the credentials.")
         case ClusterDownError() | RedisConnectionError() | RedisTimeoutError() | OSError():
             return _no_answer()
-    return StoreUnavailable(f"The gateway's store refused a command ({type(error).__name__}). Tell the operator.")
+    return StoreUnavailable(_refusal(error))
+
+
+def _refusal(error: Exception) -> str:
+    """What follows from an answer that is an error: writes are refused while the disk takes none (MISCONF)."""
+    text = str(error)
+    if "No space left" in text:
+        return "The disk of the gateway's store is full; its operator must make room."
+    if "MISCONF" in text:
+        return "The gateway's store cannot write to its disk; its operator must look into its log."
+    return f"The gateway's store refused a command ({type(error).__name__}). Tell the operator."

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gateway.adapters.redis.check import check_deployment, check_server
+from gateway.adapters.redis.check import check_deployment, check_server, end_lease_of_another_start
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.domain.errors import StoreUnavailable
@@ -41,6 +41,7 @@ class Introduction:
         try:
             await check_server(asking)
             is_empty = await check_deployment(asking, deployment_id)
+            await end_lease_of_another_start(asking)
         finally:
             await asking.close()
         self._jobs.belongs_to(deployment_id, has_lost_data=is_empty and await self._has_run_before())

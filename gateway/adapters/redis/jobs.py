@@ -149,12 +149,13 @@ class RedisJobs:
             load_script("heartbeat"),
             *("", self._process, secrets.token_hex(8), self._lease_us, held_count, self._generation, new_server),
         )
-        at, generation, epoch, version, dispatcher, reaped, agreement, *held = reply
+        at, generation, epoch, version, states, dispatcher, reaped, agreement, *held = reply
         return Beat(
             at=seconds(at),
             generation=generation.decode(),
             epoch=epoch.decode(),
             catalogue_version=version.decode(),
+            states_version=states.decode(),
             dispatcher=dispatcher.decode(),
             reaped=int(reaped),
             held=None if agreement == b"=" else frozenset(job.decode() for job in held),

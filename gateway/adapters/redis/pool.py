@@ -14,6 +14,7 @@ from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import seconds
 from gateway.adapters.redis.outlook import JOB, prospect_of, words_of
 from gateway.adapters.redis.scripts import load_script
+from gateway.domain.backends import FIT, Condition
 from gateway.domain.limits import MICROSECONDS
 from gateway.domain.queue import JobLine
 from gateway.domain.scheduling import Forecast, Prospect
@@ -39,7 +40,7 @@ class RedisPool:
         if reply[0] == b"follower":
             return None
         self._cursor = reply[3].decode()
-        _, at, extent, _, arrived, left, slots, loaded, states, began = reply
+        _, at, extent, _, arrived, left, slots, loaded, states, began, conditions = reply
         triples = zip(arrived[0::3], arrived[1::3], arrived[2::3], strict=True)
         return PoolChanges(
             at=seconds(at),
@@ -53,6 +54,7 @@ class RedisPool:
                 BegunJob(job.decode(), seconds(started), seconds(ended), ticket)
                 for job, started, ended, ticket in zip(*(began[i::4] for i in range(4)), strict=True)
             ),
+            conditions={name: _condition(raw) for name, raw in _pairs(conditions)},
         )
 
     async def grant(
@@ -73,9 +75,22 @@ class RedisPool:
 
     async def publish(self, operation_id: str, news: PoolNews) -> None:
         """Let every process know."""
-        arguments = {"states": news.states, "loaded": news.loaded, "quiet": news.quiet, "removed": news.removed}
+        arguments = {
+            "states": news.states,
+            "conditions": {name: msgspec.json.encode(it).decode() for name, it in news.conditions.items() if it != FIT},
+            "loaded": news.loaded,
+            "quiet": news.quiet,
+            "removed": news.removed,
+        }
         inventories = [word for pair in news.inventories.items() for word in pair]
         await self._connection.run(load_script("publish"), operation_id, msgspec.json.encode(arguments), *inventories)
+
+    async def standings(self) -> Mapping[str, tuple[str, Condition]]:
+        """Every backend's last published state, with its condition."""
+        keys = (self._connection.key(name) for name in ("bstate", "bcondition"))
+        states, conditions = await self._connection.pipeline([("HGETALL", key) for key in keys])
+        why = {name: _condition(raw) for name, raw in _items(conditions)}
+        return {name: (state, why.get(name, FIT)) for name, state in _items(states)}
 
     async def inventories(self) -> Mapping[str, bytes]:
         """The last published inventory of each backend, as JSON."""
@@ -150,6 +165,16 @@ class RedisPool:
 
 def _pairs(flat: list[bytes]) -> Iterator[tuple[str, str]]:
     return ((name.decode(), value.decode()) for name, value in zip(flat[0::2], flat[1::2], strict=True))
+
+
+def _items(reply: dict[bytes, bytes] | list[bytes]) -> Iterator[tuple[str, str]]:
+    """A hash as it comes: from Redis as a dictionary or, by the older protocol, as a flat list."""
+    flat = [word for pair in reply.items() for word in pair] if isinstance(reply, dict) else reply
+    return _pairs(flat)
+
+
+def _condition(raw: str) -> Condition:
+    return msgspec.json.decode(raw, type=Condition)
 
 
 def _slot(backend: str, held: str) -> SlotView:

@@ -26,6 +26,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemy
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.domain.errors import InvalidRequest, StoreUnavailable
+from gateway.ports.health import StoreHealth
 
 _BUSY_MS = 10_000  # how long SQLite waits for another process's write
 _CONNECT_S = 3.0
@@ -80,10 +81,17 @@ def translated() -> Iterator[None]:
     except IntegrityError:
         raise
     except DBAPIError as error:
+        if is_full(error):
+            raise StoreUnavailable("The database's disk is full; its operator must make room.") from error
         raise StoreUnavailable(f"The database did not do it: {_plain(error)}") from error
     except (SQLAlchemyError, PostgresError, sqlite3.Error, OSError) as error:
         # SQLAlchemyError: no connection of the pool became free. The others come from asyncpg while it connects.
         raise StoreUnavailable(f"The database cannot be reached: {type(error).__name__}.") from error
+
+
+def is_full(error: DBAPIError) -> bool:
+    """Whether there was no room on its disk: SQLSTATE 53100 of PostgreSQL, SQLite's own sentence."""
+    return str(getattr(error.orig, "sqlstate", None) or "") == "53100" or "disk is full" in str(error.orig)
 
 
 def refusal_of(error: BaseException) -> str:
@@ -110,11 +118,15 @@ def _plain(error: DBAPIError) -> str:
 class Database:
     """Transactions on one database. Nothing is opened before the first one; `close` at the end.
 
-    `observe` is told of each: `read` or `write`, and its seconds with the wait for a connection.
+    `observe` is told of each: `read` or `write`, and its seconds with the wait for a connection; `health` whether it
+    was done.
     """
 
-    def __init__(self, url: str, observe: Callable[[str, float], None] | None = None) -> None:
+    def __init__(
+        self, url: str, observe: Callable[[str, float], None] | None = None, health: StoreHealth | None = None
+    ) -> None:
         self._observe = observe
+        self._health = health
         parsed = parse_url(url)
         self.is_sqlite = sqlite_file(parsed) is not None
         if self.is_sqlite:
@@ -125,16 +137,28 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads. StoreUnavailable if the database cannot be reached."""
-        with translated(), self._timed("read"):
+        with self._told(was_write=False), translated(), self._timed("read"):
             async with self.reader.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that is kept when the block ends, and undone when it raises or is cancelled."""
-        with translated(), self._timed("write"):
+        with self._told(was_write=True), translated(), self._timed("write"):
             async with self.writer.begin() as connection:
                 yield connection
+
+    @contextmanager
+    def _told(self, *, was_write: bool) -> Iterator[None]:
+        """Tell those who watch the database how it went. What it refuses is no outage."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            if self._health is not None and not refusal_of(error):
+                self._health.failed("database", str(error), was_write=was_write)
+            raise
+        if self._health is not None:
+            self._health.worked("database", was_write=was_write)
 
     @contextmanager
     def _timed(self, kind: str) -> Iterator[None]:

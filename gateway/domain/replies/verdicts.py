@@ -20,6 +20,7 @@ class Flaw(StrEnum):
     INCOMPLETE = "incomplete"
     WRONG_MODEL = "wrong_model"
     WRONG_SIZE = "wrong_size"
+    WRONG_FORMAT = "wrong_format"
     ERROR_STATUS = "error_status"
     DEFECT = "defect"
     OUT_OF_MEMORY = "out_of_memory"

@@ -22,11 +22,11 @@ from gateway.domain.replies.verdicts import AttemptFailed, Delivered, Flaw, Verd
 
 _OK, _NOT_THERE = 200, 404
 _PICTURES = ("init_images", "mask", "image")
+_FORMAT = "png"  # what callers get, and what the gateway has set on every server
 _SIDE_TOLERANCE = 8  # pixels: backends round sides of enlarged pictures to their own grid
 _GRID_TOLERANCE = 32  # and of generated ones down to that of the checkpoint: 8 for most, up to 32
 _SMALL_BASE64 = 20_000  # a black frame of any size that is generated packs into less
 _MOST_UNPACKED = 64_000_000
-_BLACK_JPEG_BYTES_PER_PIXEL = 0.02
 _MOST_HTML = 20_000
 _MOST_FURTHER_IMAGES = 16  # grids, masks, annotations
 
@@ -83,6 +83,10 @@ def _failed(flaw: Flaw, said: str) -> AttemptFailed:
     return AttemptFailed(flaw, said, signature=flaw.value)
 
 
+def _wrong_format(kind: str) -> AttemptFailed:
+    return _failed(Flaw.WRONG_FORMAT, f"the pictures came as {kind.upper()}, not as PNG: its options are not right")
+
+
 def _verify_generation(shaped: Shaped, backend: BackendInventory, body: bytes, *, interrupted_by_us: bool) -> Verdict:
     try:
         answer = _GENERATED.decode(body)
@@ -120,9 +124,12 @@ def _verify_pictures(
     file = backend.model(shaped.model.plain_name, shaped.model.sha256) if shaped.model is not None else None
     if said and file is not None and not names_agree(said, file.base_name):
         return _failed(Flaw.WRONG_MODEL, "another model than the one asked for was used")
-    sizes = [(header.width, header.height) for image in images if (header := header_of(image)) is not None]
-    if len(sizes) < len(images):
+    headers = [header for image in images if (header := header_of(image)) is not None]
+    if len(headers) < len(images):
         return _failed(Flaw.UNREADABLE, "an image of the answer is no image")
+    if (other := next((header.kind for header in headers if header.kind != _FORMAT), "")) != "":
+        return _wrong_format(other)
+    sizes = [(header.width, header.height) for header in headers]
     right = [size for size in sizes if _has_right_size(shaped, size)]
     if len(right) < min(len(images), shaped.images_asked):  # others beside them are masks and annotations
         wrong = next(size for size in sizes if size not in right)
@@ -144,6 +151,8 @@ def _verify_upscale(shaped: Shaped, body: bytes) -> Verdict:
     header = header_of(answer.image) if len(memoryview(answer.image)) else None
     if header is None:
         return _failed(Flaw.EMPTY, "no image came back")
+    if header.kind != _FORMAT:
+        return _wrong_format(header.kind)
     size = header.width, header.height
     if not _is_near(size, shaped.expected, _SIDE_TOLERANCE):
         return _failed(Flaw.WRONG_SIZE, f"the image has {size[0]}x{size[1]} pixels, not those asked for")
@@ -227,8 +236,8 @@ def _is_black(image: msgspec.Raw) -> bool:
         return True  # nothing a caller could use
     if header.encoded_bytes > _SMALL_BASE64:
         return False
-    if header.kind != "png":
-        return header.encoded_bytes * 3 / 4 < header.pixels * _BLACK_JPEG_BYTES_PER_PIXEL
+    if header.kind != _FORMAT:
+        return False  # refused with the others
     return not any(_png_samples(image_bytes(image)))
 
 

@@ -30,6 +30,7 @@ def add_control_routes(router: APIRouter, simulation: Simulation) -> None:
         ("POST", "/files", control.add_file),
         ("DELETE", "/files", control.delete_file),
         ("POST", "/poison", control.poison),
+        ("POST", "/damage", control.damage),
     ):
         router.add_api_route(CONTROL_PREFIX + path, endpoint, methods=[method])
 
@@ -60,6 +61,7 @@ class _Control:
         return JSONResponse(
             {
                 "loaded": weights,
+                "damaged": self._engine.is_damaged,
                 "files": sorted(self._engine.shelf.files),
                 "loras": self._engine.loras.files,
                 **asdict(self._engine.counters),
@@ -108,6 +110,11 @@ class _Control:
         shelf = self._engine.shelf
         if not (shelf.break_file(title) if broken else shelf.delete_file(title)):
             raise HTTPException(404, f"no file {title!r}")
+        return Response(status_code=204)
+
+    async def damage(self) -> Response:
+        """No load of this process works any more, and nothing is in memory, as after a load beside a load."""
+        self._engine.is_damaged, self._engine.shelf.loaded = True, None
         return Response(status_code=204)
 
     async def poison(self) -> Response:

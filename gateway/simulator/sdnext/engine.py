@@ -72,6 +72,8 @@ class Engine:
         self._held: set[str] = set()
         self._changed = asyncio.Event()
         self.running: Weights | None = None
+        self.is_damaged = False
+        self._loading = 0
         self._lock = asyncio.Lock()
         self._stop = asyncio.Event()
         self._stalled_until = 0.0
@@ -171,15 +173,22 @@ class Engine:
     # --- checkpoints --------------------------------------------------------------------------------------------
 
     async def load(self, checkpoint: Checkpoint) -> bool:
-        """Read a checkpoint into memory; False, and nothing loaded, if its file is gone or broken."""
+        """Read a checkpoint into memory; False, and nothing loaded, if its file is gone or broken.
+
+        In a damaged process every load fails, whatever its file ("Cannot copy out of meta tensor", observed).
+        """
+        if self.options.fragile_loads and (self._loading or self.running is not None):
+            self.is_damaged = True
         interrupted_stage = self.state.stage if self.running is not None else None
         self.state.begin("Load model")
         self.shelf.loaded = None
         readable = self.shelf.is_readable(checkpoint)
-        seconds = self.options.swap_seconds if readable else min(_FAILED_LOAD_S, self.options.swap_seconds)
-        stall = self.clock.scaled(min(_LONGEST_STALL_S, seconds / 4))
-        self._stalled_until = max(self._stalled_until, self.clock.now() + stall)
-        await self.work(seconds, "load", stoppable=False)
+        self._loading += 1
+        try:
+            await self._read(readable=readable)
+        finally:
+            self._loading -= 1
+        readable = readable and not self.is_damaged
         if readable:
             self.shelf.loaded = Weights(checkpoint)
             self.counters.loads += 1
@@ -187,6 +196,13 @@ class Engine:
         if interrupted_stage is not None:
             self.state.stage = interrupted_stage  # `/checkpoint` loads beside a running job, whose stage comes back
         return readable
+
+    async def _read(self, *, readable: bool) -> None:
+        """Take the time of a load; every route stalls for a part of it."""
+        seconds = self.options.swap_seconds if readable else min(_FAILED_LOAD_S, self.options.swap_seconds)
+        stall = self.clock.scaled(min(_LONGEST_STALL_S, seconds / 4))
+        self._stalled_until = max(self._stalled_until, self.clock.now() + stall)
+        await self.work(seconds, "load", stoppable=False)
 
     async def weights_for_named(self, name: str) -> Weights | None:
         """What a request that names a model at top level runs on; None: 200 without images. The name persists.

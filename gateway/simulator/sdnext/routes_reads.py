@@ -84,6 +84,7 @@ class _Lists:
         return {f"{_P}/{name}": _endpoint(read) for name, read in own.items()}
 
     def _upscalers(self) -> list[dict[str, Any]]:
+        """`model_path` is a URL where the weights are missing, a path where they are present (observed)."""
         return [
             {"name": name, "model_name": None, "model_path": path, "model_url": None, "scale": _scale(name)}
             for name, path in (self._with_path(*upscaler) for upscaler in self._s.facts.upscalers.items())
@@ -133,10 +134,26 @@ class _Lists:
         raise Crashed("ResponseValidationError", errors, self._s.facts.schedulers)
 
     def _options_info(self) -> dict[str, Any]:
-        return {
-            name: {"default": f.default, "type": f.type, "section": f.section, "hidden": f.hidden, "is_secret": False}
-            for name, f in self._s.facts.options.items()
+        """As observed: every option under `options`, with these eleven fields; `is_secret` is always false."""
+        facts = self._s.facts.options
+        options = {
+            name: {
+                "label": name,
+                "section_id": f.section,
+                "section_title": f.section,
+                "visible": not f.hidden,
+                "hidden": f.hidden,
+                "type": f.type,
+                "component": None,
+                "component_args": {},
+                "default": f.default,
+                "is_legacy": False,
+                "is_secret": False,
+            }
+            for name, f in facts.items()
         }
+        sections = sorted({f.section for f in facts.values() if f.section})
+        return {"options": options, "sections": [{"id": s, "title": s} for s in sections]}
 
 
 class _State:

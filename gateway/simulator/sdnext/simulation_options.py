@@ -27,6 +27,7 @@ class SimulationOptions:
     `upscaler_weights` are upscalers whose weights are on disk; `upscalers="stock"` answers 500 to every upscale.
     Seconds are simulated ones: `time_scale` turns them into real ones, 0 makes everything instant. `auth` is
     `user:password`. `state_dir` keeps `config.json` and `secrets.json`, so that options survive a restart.
+    With `fragile_loads` a load beside a load or a job damages the process: no later load works (observed now and then).
     `inspect` adds `/__sim/*`. `fatal_megapixels` is the size of an image under which the process dies; a generation
     whose batch is that large fails in the pipeline instead.
     """
@@ -48,6 +49,7 @@ class SimulationOptions:
     faults: tuple[Fault, ...] = ()
     fault_seed: int = 0
     state_dir: Path | None = None
+    fragile_loads: bool = False
     inspect: bool = True
     port: int = 7860
     threads: int = 40

@@ -182,6 +182,8 @@ async def test_a_server_that_is_not_there_is_unavailable(unused_tcp_port):
         (b"-NOAUTH Authentication required.\r\n", "refuses the gateway"),
         (b"-ERR something else\r\n", "refused a command"),
         (b"-MOVED 1 127.0.0.1:1\r\n", "refused a command"),
+        (b"-MISCONF Errors writing to the AOF file: No space left on device\r\n", "disk .* is full"),
+        (b"-MISCONF Valkey is configured to save RDB snapshots, but cannot\r\n", "cannot write to its disk"),
     ],
 )
 async def test_a_server_that_cannot_work_is_unavailable_with_the_reason_and_no_address(proxy, slow, says, sentence):

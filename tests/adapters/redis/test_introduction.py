@@ -62,3 +62,19 @@ async def test_keys_that_changed_before_the_store_was_there_are_told_once_it_is(
     assert await RedisJobs(connection, "another").epoch() == told
     await introduction.keys_changed()
     assert await RedisJobs(connection, "another").epoch() != told
+
+
+async def test_a_lease_that_another_start_of_the_server_left_behind_counts_no_more(shut, valkey):
+    _, introduction = shut
+    valkey.client.set("{test}:lease", f"gone {valkey.client.time()[0]}000000", px=100_000)
+    valkey.client.set("{test}:server", "another start", px=100_000)
+    await introduction.attempt("d_one")
+    assert valkey.client.get("{test}:lease") is None
+
+
+async def test_a_process_that_starts_beside_others_takes_nobodys_lease(shut, valkey):
+    _, introduction = shut
+    await introduction.attempt("d_one")
+    valkey.client.set("{test}:lease", f"lives {valkey.client.time()[0]}000000", px=100_000)
+    await introduction.attempt("d_one")
+    assert valkey.client.get("{test}:lease").startswith("lives")

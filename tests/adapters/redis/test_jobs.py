@@ -240,6 +240,7 @@ async def test_a_server_that_began_anew_from_its_file_grants_nothing_for_a_lease
         await process.jobs.leave(leaving((await process.pool.queue())[0].arrived[0].job_id))
         connection.offset_ms += 10_001
         assert not (await process.jobs.beat(0)).has_lost_data
+        await pool_up(process, "a")
         await granted(process.jobs, entry(beat.epoch))
         await connection.close()
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.adapters.redis.scripts import NAMES, load_script
+from gateway.domain.backends import Condition
 from gateway.domain.jobs import Outcome
 from gateway.domain.usage import Measure, Window
 from gateway.ports import PoolNews, Quota, Rate, Remembered
@@ -46,7 +47,7 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "hold": (processes, backends),
     "publish": (
         processes,
-        st.dictionaries(backends, st.sampled_from(["up", "up", "down"])),
+        st.dictionaries(backends, st.sampled_from(["up", "up", "down", "preparing"])),
         st.dictionaries(backends, checkpoints),
         some_backends,
         st.lists(backends, unique=True, max_size=1).map(tuple),
@@ -125,7 +126,8 @@ class Actor:
 
     async def publish(self, process, states, loaded, quiet, removed, inventories):
         operation_id = new_id()
-        news = PoolNews(states, loaded, {name: self._twins.mark(name) for name in quiet}, removed, inventories)
+        why = {name: Condition(state, began_at=1.5) for name, state in states.items() if state != "up"}
+        news = PoolNews(states, loaded, {name: self._twins.mark(name) for name in quiet}, removed, inventories, why)
         await self._twins.once(process, lambda p: p.pool.publish(operation_id, news))
 
     async def beat(self, process, held_count):
@@ -169,7 +171,7 @@ async def test_scripts_and_oracle_agree_on_any_history_of_several_processes(valk
     try:
         await twins.begin()
         everything_up = (0, dict.fromkeys(BACKENDS, "up"), {"a": "m", "b": "m"}, (), (), {})
-        for kind, *arguments in [("publish", *everything_up), ("poll", 0, True), *history]:
+        for kind, *arguments in [("poll", 0, True), ("publish", *everything_up), *history]:
             await getattr(Actor(twins), kind)(*arguments)
     finally:
         await twins.close()

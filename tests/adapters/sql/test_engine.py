@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from gateway.adapters.sql.engine import Database, parse_url
 from gateway.adapters.sql.migrate import migrate
@@ -101,3 +102,49 @@ async def test_what_the_database_says_is_told_without_the_statement_and_its_valu
     assert "nowhere" in str(caught.value)
     assert "a-digest" not in str(caught.value)
     assert "SELECT" not in str(caught.value)
+
+
+class Health:
+    def __init__(self):
+        self.told = []
+
+    def worked(self, store, *, was_write):
+        self.told.append((store, "", was_write))
+
+    def failed(self, store, reason, *, was_write):
+        self.told.append((store, reason, was_write))
+
+
+async def write(database, *statements):
+    async with database.writing() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+async def test_a_full_disk_is_named_as_such_and_reading_goes_on(tmp_path):
+    url, health = f"sqlite:///{tmp_path}/a.db", Health()
+    await migrate(url)
+    database = Database(url, health=health)
+    try:
+        async with database.writing() as connection:  # as full as a disk can be: not a page more
+            await connection.execute(text("PRAGMA max_page_count = 1"))
+        with pytest.raises(StoreUnavailable, match="disk is full"):
+            await write(database, "CREATE TABLE more (a TEXT)", "INSERT INTO more VALUES (zeroblob(1000000))")
+        async with database.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+    finally:
+        await database.close()
+    full = "The database's disk is full; its operator must make room."
+    assert health.told == [("database", "", True), ("database", full, True), ("database", "", False)]
+
+
+async def test_what_a_database_refuses_is_no_outage(tmp_path):
+    url, health = f"sqlite:///{tmp_path}/a.db", Health()
+    await migrate(url)
+    database = Database(url, health=health)
+    try:
+        with pytest.raises(IntegrityError):
+            await write(database, "CREATE TABLE one (a TEXT NOT NULL)", "INSERT INTO one VALUES (NULL)")
+    finally:
+        await database.close()
+    assert health.told == []

@@ -181,17 +181,17 @@ def test_a_black_grid_of_any_size_is_taken_away():
     assert verdict.images == ()
 
 
-@pytest.mark.parametrize(("form", "mode"), [("PNG", "RGB"), ("JPEG", "RGB"), ("PNG", "L")])
-def test_a_black_frame_is_known_in_either_format(form, mode):
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_black_frame_is_known_in_colour_and_in_grey(mode):
     out = io.BytesIO()
-    Image.new(mode, (512, 512)).save(out, form)
+    Image.new(mode, (512, 512)).save(out, "PNG")
     body = answer([b64(out.getvalue())], info(2, seeds=4))
     assert verify(FOUR, GPU, 200, body, interrupted_by_us=True).images == ()
 
 
 def test_a_picture_of_noise_is_no_black_frame():
     out = io.BytesIO()
-    Image.effect_noise((64, 64), 50).convert("RGB").save(out, "JPEG")
+    Image.effect_noise((64, 64), 50).convert("RGB").save(out, "PNG")
     body = answer([b64(out.getvalue())], info(1, seeds=4))
     assert len(verify(FOUR, GPU, 200, body, interrupted_by_us=True).images) == 1
 
@@ -333,3 +333,13 @@ def test_hundreds_of_pictures_where_one_was_asked_for_are_not_looked_at():
 def test_the_words_of_an_upscale_hold_no_path_and_no_secret():
     body = json.loads(upscaled(128, 128)) | {"html_info": "<p>from /srv/models/x.pth, key=abcdefgh</p>"}
     assert verify(UPSCALE, GPU, 200, json.dumps(body).encode()).html_info == "<p>from [path], key=[secret]"
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_pictures_that_are_not_png_come_from_a_server_that_was_started_anew(kind):
+    made = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(made, kind)
+    verdict = verify(ONE, GPU, 200, answer([b64(made.getvalue())], info()))
+    assert (flaw_of(verdict), kind.upper() in verdict.said) == (Flaw.WRONG_FORMAT, True)
+    mixed = verify(FOUR, GPU, 200, answer([picture()] * 3 + [b64(made.getvalue())], info(4)))
+    assert flaw_of(mixed) is Flaw.WRONG_FORMAT

@@ -14,7 +14,7 @@
 local kept = first_answer()
 if kept then return kept end
 local a = cjson.decode(ARGV[3])
-local known = redis.call('MGET', KEYS[1], P .. 'epoch', P .. 'caution', P .. 'options_version:' .. a.key)
+local known = redis.call('MGET', KEYS[1], P .. 'epoch', P .. 'caution', P .. 'options_version:' .. a.key, P .. 'lease')
 
 -- (1) A store that lost its data, or keys or options that changed since they were looked up: the process must look first.
 if not known[1] then return {'generation', text(now)} end
@@ -92,7 +92,7 @@ local outstanding = redis.call('SCARD', P .. 'out:' .. a.tenant)
 if outstanding >= a.cap + a.max_queued then
   return refuse({'outstanding', text(now), text(outstanding), soonest(a.tenant)})
 end
-local backend, loaded = place(a.tenant, a.cap, a.checkpoint, a.backends, known[3])
+local backend, loaded = place(a.tenant, a.cap, a.checkpoint, a.backends, known[3], known[5])
 if not backend and a.max_queued == 0 then
   return refuse({'busy', text(now), text(outstanding), redis.call('HGET', P .. 'outlook', 'c:' .. a.checkpoint) or '0'})
 end

@@ -5,7 +5,7 @@
 -- ARGV[5]: lease_us, after which a silent process is dead; ARGV[6]: how many jobs the process believes it holds
 -- ARGV[7]: the generation that the process knew, "" for none; ARGV[8]: the identity of a server that began anew since the
 --          process last looked, else "": acknowledged writes may be missing in its data
--- returns: {now, generation, epoch, catalogue version, dispatcher or "", jobs reaped, "=" or "!", held job, ...}:
+-- returns: {now, generation, epoch, catalogue version, states version, dispatcher or "", jobs reaped, "=" or "!", held job, ...}:
 --          "!" and the jobs held here when their number is not what the process believes
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.heartbeat)
 
@@ -37,7 +37,8 @@ if newest[2] and now - tonumber(newest[2]) > SILENCE_US then
   redis.call('SET', P .. 'grace', text(now + SILENCE_US), 'PX', DAY_MS)
 end
 redis.call('ZADD', P .. 'procs', text(now), process)
-for _, name in ipairs({'procs', 'slot', 'loaded', 'bstate', 'catalogue', 'catalogue_version', 'tickets', 'admitted', 'held:' .. process}) do
+for _, name in ipairs({'procs', 'slot', 'loaded', 'bstate', 'bcondition', 'states_version', 'catalogue', 'catalogue_version',
+  'tickets', 'admitted', 'held:' .. process}) do
   redis.call('PEXPIRE', P .. name, KEEP_MS)
 end
 
@@ -66,10 +67,10 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', P .. 'procs', '-inf', '(' .. t
 end
 if reaped > 0 then nudge_dispatcher() end
 
-local known = redis.call('MGET', KEYS[1], P .. 'epoch', P .. 'catalogue_version')
-local reply = {text(now), known[1], known[2], known[3] or '', dispatcher() or '', text(reaped), '='}
+local known = redis.call('MGET', KEYS[1], P .. 'epoch', P .. 'catalogue_version', P .. 'states_version')
+local reply = {text(now), known[1], known[2], known[3] or '', known[4] or '', dispatcher() or '', text(reaped), '='}
 if redis.call('SCARD', P .. 'held:' .. process) ~= tonumber(ARGV[6]) then
-  reply[7] = '!'
+  reply[8] = '!'
   for _, job in ipairs(redis.call('SMEMBERS', P .. 'held:' .. process)) do table.insert(reply, job) end
 end
 return reply

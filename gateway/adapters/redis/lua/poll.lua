@@ -4,9 +4,10 @@
 --          so a poll whose answer was lost may be repeated, and one that arrives late does no harm
 -- ARGV[3]: the process; ARGV[4]: the cursor of its last poll, "" to begin anew with every waiting ticket
 -- returns: {"follower", now, dispatcher} | {"leader", now, "all"|"changes", cursor, arrived, left, slots, loaded, states,
---          began}: arrived is a flat list of job, entered, ticket; left a list of jobs; slots, loaded and states flat lists
---          of name, value; began a flat list of job, started, ended, ticket of jobs that began by rule 0: ended is "0" for
---          one that runs; one that failed is not in it. With "all" it is every job that runs.
+--          began, conditions}: arrived is a flat list of job, entered, ticket; left a list of jobs; slots, loaded, states
+--          and conditions flat lists of name, value; began a flat list of job, started, ended, ticket of jobs that began by
+--          rule 0: ended is "0" for one that runs; one that failed is not in it. With "all" it is every job that runs.
+--          When nobody held the lease, a backend that was up is unseen: nobody looked at it meanwhile.
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.poll)
 
 local EVENTS_AT_ONCE = 1000
@@ -14,6 +15,13 @@ local process = ARGV[3]
 local holder = dispatcher()
 if holder and holder ~= process then return {'follower', text(now), holder} end
 local term = redis.call('GET', P .. 'term')
+if not holder then
+  local states = redis.call('HGETALL', P .. 'bstate')
+  for i = 1, #states, 2 do
+    if states[i + 1] == 'up' then redis.call('HSET', P .. 'bstate', states[i], 'unseen') end
+  end
+  if #states > 0 then redis.call('INCR', P .. 'states_version') end
+end
 if not holder or not term then
   term = text(now)
   redis.call('SET', P .. 'term', term, 'PX', KEEP_MS)
@@ -60,4 +68,5 @@ else
   if #events == EVENTS_AT_ONCE then nudge_dispatcher() end
 end
 return {'leader', text(now), all and 'all' or 'changes', term .. ':' .. seen, arrived, left,
-  slots, redis.call('HGETALL', P .. 'loaded'), redis.call('HGETALL', P .. 'bstate'), began}
+  slots, redis.call('HGETALL', P .. 'loaded'), redis.call('HGETALL', P .. 'bstate'), began,
+  redis.call('HGETALL', P .. 'bcondition')}

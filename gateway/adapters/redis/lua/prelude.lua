@@ -8,7 +8,7 @@
 -- Keys, all below the prefix P (times are microseconds since the epoch, by the server's clock):
 --   generation, epoch        random texts, compared for equality only; kept until the data are lost
 --                            (with outbox and aside the only keys without a TTL; heartbeats renew those of procs, slot, loaded,
---                            bstate, catalogue, catalogue_version, tickets, admitted and held)
+--                            bstate, bcondition, states_version, catalogue, catalogue_version, tickets, admitted and held)
 --   procs                    zset: process -> last heartbeat
 --   held:<process>           set of the jobs that this process answers for
 --   out:<tenant>             set of the tenant's outstanding jobs (waiting + running)
@@ -24,11 +24,13 @@
 --                            each change
 --   slot                     hash: backend -> "<job> <tenant> <started>"; "! <job> <since>" while it is recovering
 --   loaded, bstate           hash: backend -> checkpoint / BackendState
+--   bcondition               hash: backend -> why it is in its state, as JSON; states_version changes with bstate and this
 --   catalogue                hash: backend -> inventory as JSON; catalogue_version changes with it
 --   caution                  "<until> <cause>": until then nothing is granted, because the store lost data
 --   grace                    until then no process is taken for dead, because the store itself was silent
 --   admitted                 hash: since -> when counting began, count -> jobs admitted since then
 --   lease                    "<process> <renewed>": who runs the dispatcher
+--   server                   the start of the server that the lease belongs to: another start ends it
 --   scheduler                what the scheduler remembers over a change of leader, as JSON
 --   outlook                  the dispatcher's forecast, as hash: j:<job> -> [position, start, why] as JSON;
 --                            t:<tenant> -> when its first waiting job starts; c:<checkpoint> -> what a further call waits;
@@ -92,9 +94,9 @@ local function own(job, key, entered)
   redis.call('PEXPIRE', P .. 'own:' .. key, KEEP_MS)
 end
 
--- the process that holds the dispatcher's lease, or nil when nobody does
-local function dispatcher()
-  local lease = redis.call('GET', P .. 'lease')
+-- the process that holds the dispatcher's lease, or nil when nobody does; `lease`: the value of that key, if it was read
+local function dispatcher(lease)
+  if lease == nil then lease = redis.call('GET', P .. 'lease') end
   if not lease then return nil end
   local process, renewed = string.match(lease, '^(%S+) (%d+)$')
   if now - tonumber(renewed) > LEASE_US then return nil end
@@ -130,10 +132,11 @@ local function is_cautious(caution)
   return caution and now < tonumber(string.match(caution, '^%d+'))
 end
 
--- Rule 0: nobody waits, a free backend has the checkpoint loaded, the tenant runs fewer than its cap.
+-- Rule 0: nobody waits, a free backend has the checkpoint loaded, the tenant runs fewer than its cap. While nobody leads,
+-- nobody looks at the backends either: one may have been started anew, with options that are not right.
 -- Gives that backend and what was loaded there, or nil.
-local function place(tenant, cap, checkpoint, backends, caution)
-  if #backends == 0 or is_cautious(caution) then return nil end
+local function place(tenant, cap, checkpoint, backends, caution, lease)
+  if #backends == 0 or is_cautious(caution) or not dispatcher(lease) then return nil end
   if redis.call('ZCARD', P .. 'tickets') > 0 then return nil end
   if redis.call('SCARD', P .. 'run:' .. tenant) >= cap then return nil end
   for first = 1, #backends, AT_ONCE do  -- most often one of the first fits: a pool of 200 is not read for it

@@ -1,7 +1,8 @@
 -- purpose: the watcher says what it found: states, checkpoints, inventories, backends that are quiet again or gone.
 -- KEYS[1]: "{namespace}:generation"
 -- ARGV[1], ARGV[2]: see prelude
--- ARGV[3]: JSON {states{backend: state}, loaded{backend: checkpoint}, quiet{backend: the slot's mark}, removed[backend]}
+-- ARGV[3]: JSON {states{backend: state}, conditions{backend: its condition as JSON}, loaded{backend: checkpoint},
+--          quiet{backend: the slot's mark}, removed[backend]}: a state without a condition ends the one before
 -- ARGV[4..]: backend, inventory as JSON, in pairs
 -- returns: {"published", now, catalogue version}
 -- oracle: tests/support/memory_jobs.py (MemoryJobs.publish)
@@ -9,7 +10,17 @@
 local kept = first_answer()
 if kept then return kept end
 local a = cjson.decode(ARGV[3])
-for backend, state in pairs(a.states) do redis.call('HSET', P .. 'bstate', backend, state) end
+local has_states = #a.removed > 0
+for backend, state in pairs(a.states) do
+  redis.call('HSET', P .. 'bstate', backend, state)
+  if a.conditions[backend] then
+    redis.call('HSET', P .. 'bcondition', backend, a.conditions[backend])
+  else
+    redis.call('HDEL', P .. 'bcondition', backend)
+  end
+  has_states = true
+end
+if has_states then redis.call('INCR', P .. 'states_version') end
 -- Only a slot that nobody holds can fall quiet: one whose job runs is given back by that job.
 for backend, mark in pairs(a.quiet) do
   if string.sub(mark, 1, 2) == '! ' and redis.call('HGET', P .. 'slot', backend) == mark then redis.call('HDEL', P .. 'slot', backend) end
@@ -19,7 +30,7 @@ for backend, checkpoint in pairs(a.loaded) do
   if redis.call('HEXISTS', P .. 'slot', backend) == 0 then set_loaded(backend, checkpoint) end
 end
 for _, backend in ipairs(a.removed) do
-  for _, name in ipairs({'bstate', 'loaded', 'catalogue'}) do redis.call('HDEL', P .. name, backend) end
+  for _, name in ipairs({'bstate', 'bcondition', 'loaded', 'catalogue'}) do redis.call('HDEL', P .. name, backend) end
   -- Nobody will see it quiet again; a job that runs there gives the slot back itself.
   if string.sub(redis.call('HGET', P .. 'slot', backend) or '', 1, 2) == '! ' then
     redis.call('HDEL', P .. 'slot', backend)

@@ -19,7 +19,8 @@ end
 redis.call('SREM', P .. 'run:' .. fields.tenant, a.job)
 redis.call('HSET', P .. 'job:' .. a.job, 'state', 'w', 'ticket', ARGV[4])
 redis.call('HDEL', P .. 'job:' .. a.job, 'shown')
-local backend, loaded = place(fields.tenant, tonumber(fields.cap), fields.checkpoint, a.backends, redis.call('GET', P .. 'caution'))
+local known = redis.call('MGET', P .. 'caution', P .. 'lease')
+local backend, loaded = place(fields.tenant, tonumber(fields.cap), fields.checkpoint, a.backends, known[1], known[2])
 if backend then
   start(a.job, fields.tenant, fields.checkpoint, backend, loaded, RULE_0)
   return answer({'granted', text(now), backend, loaded})
