@@ -27,7 +27,7 @@ def order_of(server):
 
 
 def came_as_png(served):
-    return all(image.startswith(PNG) for image in json.loads(served.body)["images"])
+    return all(image.startswith(PNG) for image in json.loads(bytes(served.body))["images"])
 
 
 async def test_gateway_and_servers_started_anew_over_kept_data_give_only_png_with_calls_from_the_first_moment():

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.domain.errors import AttemptFailed, StoreUnavailable
 from gateway.domain.jobs import Outcome
+from gateway.domain.replies import AnswerBody
 from gateway.flow.forward import Attempt
 from gateway.flow.job import Job
 from tests.flow.test_forward import shaped_for
@@ -36,7 +37,7 @@ def entered(world, job):
 
 
 def attempt(backend="a", **changes):
-    return replace(Attempt(b"{}", 1, (), backend, 2.0, had_to_load=False), **changes)
+    return replace(Attempt(AnswerBody(()), 1, (), backend, 2.0, had_to_load=False), **changes)
 
 
 async def test_a_delivered_job_is_recorded_with_what_it_asked_and_took():
@@ -44,10 +45,10 @@ async def test_a_delivered_job_is_recorded_with_what_it_asked_and_took():
         job = job_of(world, batch_size=2)
         async with entered(world, job):
             granted = await job.backend()
-            job.delivered(attempt(granted.backend, images=2, body=b"12345"))
+            job.delivered(attempt(granted.backend, images=2, body=AnswerBody((("a", (b"1",)),))))
         (record,) = await world.records()
         assert (record.outcome, record.model, record.backend, record.attempts) == (Outcome.FINISHED, "red", "a", 1)
-        assert (record.images, record.gpu_seconds, record.swap_s, record.bytes_out) == (2, 2.0, 0.0, 5)
+        assert (record.images, record.gpu_seconds, record.swap_s, record.bytes_out) == (2, 2.0, 0.0, len(b'{"a":1}'))
         assert (record.steps, record.width, record.height, record.tenant_id) == (4, 64, 64, "t1")
         assert world.store.loaded == {"a": "red"}
 

@@ -39,14 +39,14 @@ async def test_plms_with_three_steps_makes_a_picture_of_four_and_nothing_is_load
     async with running({"a": PNDM}) as world:
         served = await world.ask(sampler_name="PLMS", steps=3)
         assert "steps=4 (clamped from 3)" in served.adjustments
-        assert len(json.loads(served.body)["images"]) == 1
+        assert len(json.loads(bytes(served.body))["images"]) == 1
         await world.settle()
         assert (forced_loads(world.backends["a"]), probes(world.backends["a"])) == (0, [])
 
 
 async def impossible_strength(world):
     """img2img whose sampler plans for more steps than a checkpoint was trained with."""
-    (image,) = json.loads((await world.ask()).body)["images"]
+    (image,) = json.loads(bytes((await world.ask()).body))["images"]
     return {"operation": Operation.IMG2IMG, "init_images": [image], "sampler_name": "DDIM", "denoising_strength": 0.001}
 
 
@@ -66,7 +66,7 @@ async def test_whoever_keeps_sending_what_cannot_work_has_nobodys_checkpoint_loa
         for name, server in world.backends.servers.items():
             assert (forced_loads(server), server.engine.counters.loads) == (0, loads[name])
             assert len(probes(server)) <= 1
-        assert len(json.loads((await world.ask()).body)["images"]) == 1
+        assert len(json.loads(bytes((await world.ask()).body))["images"]) == 1
 
 
 @pytest.mark.parametrize("pool", [("a",), ("a", "b")], ids=["one backend", "two backends"])
@@ -77,7 +77,7 @@ async def test_a_checkpoint_that_makes_nothing_for_anybody_is_loaded_anew_once(p
         await fails(world)
         await until(lambda: all(is_sound(server) for server in world.backends.servers.values()))
         assert [forced_loads(server) for server in world.backends.servers.values()] == [1] * len(pool)
-        assert len(json.loads((await world.ask(seed=2)).body)["images"]) == 1
+        assert len(json.loads(bytes((await world.ask(seed=2)).body))["images"]) == 1
         assert await world.settle() == NOTHING_HELD
 
 
@@ -114,4 +114,4 @@ async def test_a_job_that_fails_alike_on_two_backends_of_two_tenants_leaves_img2
         for number in range(3):
             with pytest.raises(GatewayError):
                 await world.ask(**fields, seed=number)
-        assert len(json.loads((await world.ask(**good)).body)["images"]) == 1
+        assert len(json.loads(bytes((await world.ask(**good)).body))["images"]) == 1
