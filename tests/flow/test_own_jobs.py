@@ -108,7 +108,7 @@ async def test_while_the_store_is_away_a_process_shows_and_ends_the_jobs_that_it
         await until(lambda: world.store.waiting)
         work = world.process.gateway.work
         world.process.jobs.is_away = True
-        await until(lambda: world.process.failures)
+        await until(lambda: any("StoreUnavailable" in loop.last_error for loop in world.process.supervisor.states))
         for _ in range(6):
             own = await work.progress(CALLER, with_preview=True)
             await asyncio.sleep(1.0)
@@ -124,7 +124,6 @@ async def test_while_the_store_is_away_a_process_shows_and_ends_the_jobs_that_it
         world.process.jobs.is_away = False
         assert json.loads(json.loads(bytes((await call).body))["info"])["interrupted"] is True
         await asyncio.wait([waits])
-        world.process.failures.clear()
 
 
 def asked_for_progress(world):
