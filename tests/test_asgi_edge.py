@@ -13,7 +13,7 @@ from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.settings import Settings
-from gateway.wiring import Services
+from gateway.wiring.serving import Services
 from tests.api.support import asking
 from tests.flow.world import KEY, MemoryLedger, running
 

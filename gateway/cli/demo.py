@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
+from gateway.cli.desk import config_of
 from gateway.launcher import ExtraChild, launch, say
 from gateway.settings import BackendSettings, Settings, load_settings
 
@@ -45,7 +46,7 @@ class Demo:
 
 
 def demo(
-    config: Annotated[Path | None, typer.Option(help="The TOML file with the settings.")] = None,
+    context: typer.Context,
     port: Annotated[int | None, typer.Option(help="The TCP port to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(help="How many gateway processes share the port.")] = None,
 ) -> None:
@@ -53,7 +54,7 @@ def demo(
 
     With GATEWAY_BACKENDS the pool is those servers instead of simulated ones.
     """
-    prepared = prepare(load_settings(config, port=port, workers=workers))
+    prepared = prepare(load_settings(config_of(context), port=port, workers=workers))
 
     def tell(address: str) -> None:
         sys.stdout.write(welcome(prepared, address))

@@ -14,7 +14,7 @@ from gateway.asgi import routes
 from gateway.flow.account import Account
 from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.readiness import Readiness
-from gateway.wiring import Services
+from gateway.wiring.serving import Services
 from tests.flow.world import Keys, LoopStore, MemoryLedger, Process
 from tests.support.fake_backends import SimulatedBackends
 

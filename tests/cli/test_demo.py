@@ -130,7 +130,7 @@ def test_with_simulated_servers_all_of_it_starts_and_ends_as_one(gateways):
     wait_until(lambda: "picture.png" in gateway.output or gateway.process.poll() is not None, "the welcome is printed")
     assert len(re.findall(r"key sk-\S+  may use", gateway.output)) == 2
     assert len(gateway.descendants("sim-backend")) == 2
-    assert len(gateway.descendants("--fd")) == 2
+    assert len(gateway.descendants("--channel-fd")) == 2
     gateway.press_ctrl_c()
     assert gateway.ended() == 0
     assert gateway.left_behind() == []

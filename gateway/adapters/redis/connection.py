@@ -63,7 +63,7 @@ class Connection:
     `timeout_s` is how long a call waits at most, connecting included; the two times a thing may be sent share it.
     `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
     `observe` is told of everything sent: a script's name, or `command`, and the seconds until its answer or failure.
-    Not `is_open`, it sends nothing until `open`.
+    Not `is_open`, it sends nothing until `open`. `url` may hold a password.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Connection:
         observe: Callable[[str, float], None] | None = None,
         is_open: bool = True,
     ) -> None:
+        self.url = url
         self.namespace = namespace
         self.offset_ms = offset_ms
         self.breaks = 0
