@@ -4,7 +4,8 @@ PORT ?= 8080
 WORKERS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
-# The locks are whole, so pip need not look for what packages need.
+# The locks are whole, so pip need not look for what packages need. Compiling is left to all cores, after pip: it must be
+# done, as a service may not be able to write here, and nothing is kept where PYTHONDONTWRITEBYTECODE is set.
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 TESTS ?= tests
 IMAGE ?= sdnext-gateway
@@ -23,12 +24,8 @@ $(VENV)/.runtime: requirements.lock pyproject.toml
 	@$(PIP) --no-deps --no-compile --require-hashes -r requirements.lock
 	@echo "Installing the gateway command ..."
 	@$(PIP) --quiet --no-deps --no-build-isolation -e .
-	@touch $@
-
-# `make run` leaves it to Python to compile what it uses: sooner there, but a service must not need to write here.
-$(VENV)/.compiled: $(VENV)/.runtime
 	@echo "Compiling them ..."
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib gateway >/dev/null || true
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
@@ -36,7 +33,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@$(PIP) --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-setup: $(VENV)/.compiled  ## create .venv from the hash-pinned lock and put the gateway command there
+setup: $(VENV)/.runtime  ## create .venv from the hash-pinned lock and put the gateway command there
 setup-dev: $(VENV)/.dev  ## the same with what check and test need
 
 run: $(VENV)/.runtime  ## a working gateway with two simulated GPUs: PORT=8080 WORKERS=1
