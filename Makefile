@@ -4,6 +4,9 @@ PORT ?= 8080
 WORKERS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
+# The locks are whole, so pip need not look for what packages need. Compiling is left to all cores, after pip: it must be
+# done, as a service may not be able to write here, and nothing is kept where PYTHONDONTWRITEBYTECODE is set.
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 TESTS ?= tests
 IMAGE ?= sdnext-gateway
 SEED ?= 7
@@ -16,19 +19,25 @@ help:  ## list the targets
 
 $(VENV)/.runtime: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@test -x $(BIN)/python || { echo "Making $(VENV), with its own Python and pip ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the packages of requirements.lock into $(VENV); about half a minute the first time ..."
+	@$(PIP) --no-deps --no-compile --require-hashes -r requirements.lock
+	@echo "Installing the gateway command ..."
+	@$(PIP) --quiet --no-deps --no-build-isolation -e .
+	@echo "Compiling them ..."
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib gateway >/dev/null || true
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@echo "Installing the packages of requirements-dev.lock ..."
+	@$(PIP) --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
 setup: $(VENV)/.runtime  ## create .venv from the hash-pinned lock and put the gateway command there
 setup-dev: $(VENV)/.dev  ## the same with what check and test need
 
-run: setup  ## a working gateway with two simulated GPUs: PORT=8080 WORKERS=1
+run: $(VENV)/.runtime  ## a working gateway with two simulated GPUs: PORT=8080 WORKERS=1
+	@echo "Starting the gateway and two simulated servers; their address and a line to try come in a few seconds ..."
 	@exec $(BIN)/gateway demo --port $(PORT) --workers $(WORKERS)
 
 check: setup-dev  ## style, types, architecture, house rules and regular expressions of linear time

@@ -26,7 +26,7 @@ import uvloop
 from bench.servers import KEY, environment, fetch, free_ports, make_key, running, wait_until
 from gateway.launcher.embedded import EmbeddedValkey
 from gateway.settings import Settings
-from gateway.wiring import open_reconciler
+from gateway.wiring.desk import open_reconciler
 
 RATE = 500
 FROZEN_S = 6.0

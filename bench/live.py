@@ -33,7 +33,7 @@ from gateway.simulator.pool.engine import simulate
 from gateway.simulator.pool.files import pool_of, trace_of
 from gateway.simulator.pool.generate import Recipe, make
 from gateway.simulator.pool.production import Gateway
-from gateway.wiring import open_management
+from gateway.wiring.desk import open_management
 
 RECIPE = Recipe(backends=4, models=12, tenants=6, jobs=300, load=0.7, seed=8)
 SCALE = 10.0

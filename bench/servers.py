@@ -22,7 +22,7 @@ from gateway.flow.changes import Author
 from gateway.flow.credentials import KeyRequest
 from gateway.launcher.embedded import EmbeddedValkey
 from gateway.settings import Settings
-from gateway.wiring import open_management
+from gateway.wiring.desk import open_management
 
 KEY = "sk-bench-0123456789abcdefghij"
 AUTHOR = Author("bench", 1_700_000_000.0)

@@ -30,7 +30,8 @@ from gateway.api.tracing import Tracing
 from gateway.domain.errors import GatewayError
 from gateway.domain.jobs import Operation
 from gateway.settings import Settings
-from gateway.wiring import Services, open_log, open_services
+from gateway.wiring.common import open_log
+from gateway.wiring.serving import Services, open_services
 
 SDAPI, ALIAS = "/sdapi/v1", "/v1"
 

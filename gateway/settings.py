@@ -1,7 +1,7 @@
 """The configuration as types: arguments, then `GATEWAY_*` variables, then `GATEWAY_*_FILE`, then one TOML file.
 
-Only this file reads the environment. Whatever is wrong is told at once, each with the setting's name and the way out,
-and no message ever holds a value that could be a secret. A setting's docstring is its documentation.
+Only this file and `handover` read the environment. Whatever is wrong is told at once, each with the setting's name and
+the way out, and no message ever holds a value that could be a secret. A setting's docstring is its documentation.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.domain.keys import has_key_form
+from gateway.domain.mendable import Mendable
 
 _PREFIX = "GATEWAY_"
 _ORIGIN = r"^(\*|none|null|[a-z][a-z0-9+.-]*://[^/\s]+)$"
@@ -42,7 +43,7 @@ _NOT_OURS = re.compile(r"GATEWAY_(SERVICE_.*|PORT_\d+_.*)")
 SECRETS = frozenset({"redis_url", "database_url", "backends", "admin_token", "first_key", "demo_key", "demo_key_2"})
 
 
-class SettingsError(Exception):
+class SettingsError(Mendable):
     """The configuration cannot be used; `problems` are sentences, each with a setting's name and the way out."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -284,21 +285,6 @@ def load_settings(config: Path | None = None, **arguments: Any) -> Settings:  # 
         raise SettingsError([_sentence(problem) for problem in error.errors(include_url=False)]) from None
 
 
-def environment_for_child(settings: Settings) -> dict[str, str]:
-    """The environment of a worker: ours without any GATEWAY_*, plus these settings, whole and resolved."""
-    ours = environment_without_settings()
-    for name in type(settings).model_fields:
-        text = _as_text(getattr(settings, name))
-        if name != "config" and text:
-            ours[_PREFIX + name.upper()] = text
-    return ours
-
-
-def environment_without_settings() -> dict[str, str]:
-    """The environment of a child that needs none of our settings and must see none of our secrets."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}  # noqa: TID251
-
-
 class _Unreadable:
     """Stands for a value whose source could not be read; validation turns it into one problem among the others."""
 
@@ -382,19 +368,3 @@ def _sentence(problem: ErrorDetails) -> str:
     what = problem["msg"].removeprefix("Value error, ").rstrip(".")
     described = Settings.model_fields[str(first)].description or ""
     return f"{where} (or {_PREFIX}{str(first).upper()}): {what}. What it is: {described}"
-
-
-def _as_text(value: Any) -> str:  # noqa: ANN401 - any field's value
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return _tuple_as_text(value)
-    return "" if value is None else str(value)
-
-
-def _tuple_as_text(value: tuple[Any, ...]) -> str:
-    if any(isinstance(item, BackendSettings) for item in value):
-        return json.dumps([item.model_dump() | {"password": item.password.get_secret_value()} for item in value])
-    return ",".join(str(item) for item in value)

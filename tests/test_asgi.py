@@ -104,7 +104,7 @@ async def test_no_task_is_left_when_the_application_has_ended(tmp_path, valkey):
 @pytest.mark.parametrize("outcome", [Outcome.FINISHED])
 async def test_every_admitted_job_ends_in_the_ledger(tmp_path, valkey, outcome):
     from gateway.domain.reports import Grouping, UsageQuestion
-    from gateway.wiring import open_management
+    from gateway.wiring.desk import open_management
 
     async with opened(tmp_path, valkey) as whole:
         for _ in range(3):

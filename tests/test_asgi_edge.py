@@ -14,7 +14,7 @@ from gateway.flow.call_limits import CallLimits
 from gateway.flow.pulse import Pulse
 from gateway.flow.readiness import Readiness
 from gateway.settings import Settings
-from gateway.wiring import Services
+from gateway.wiring.serving import Services
 from tests.api.support import asking
 from tests.flow.world import KEY, MemoryLedger, running
 

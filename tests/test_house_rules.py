@@ -322,7 +322,11 @@ def _has_tests(paths: set[str], folder: str) -> bool:
 
 def _decides(tree: ast.Module) -> bool:
     choices = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, ast.BoolOp, ast.comprehension)
-    return any(isinstance(node, choices) for node in ast.walk(tree))
+    return any(isinstance(node, choices) and not _is_for_types(node) for node in ast.walk(tree))
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def test_every_module_that_decides_something_has_its_test_file():

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
+from gateway.handover import handed_over, taken_over
 from gateway.settings import (
     BackendSettings,
-    Settings,
     SettingsError,
-    environment_for_child,
-    environment_without_settings,
     load_settings,
 )
+from tests.support.environment import bare_environment
 
+__all__ = ["bare_environment"]
+
+pytestmark = pytest.mark.usefixtures("bare_environment")
 KEY = "sk-0123456789abcdefghij"
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch, tmp_path):
-    """Whatever the person who runs the tests has set does not count."""
-    import os
-
-    for name in list(os.environ):  # noqa: TID251 - to clear it
-        if name.startswith("GATEWAY_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 def backend(name, url, username="", password="", *, manage=True):
@@ -202,79 +189,6 @@ def test_no_secret_is_in_what_a_log_would_print():
     assert "hidden" not in str(loaded)
 
 
-# Printable text without what would begin another meaning: a JSON list or a separator.
-passwords = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
-backends = st.lists(
-    st.builds(
-        lambda number, password, manage: {
-            "name": f"b{number}",
-            "url": f"http://gpu-{number}:7860",
-            "username": "u",
-            "password": password,
-            "manage": manage,
-        },
-        st.integers(0, 999),
-        passwords,
-        st.booleans(),
-    ),
-    unique_by=lambda backend: backend["name"],
-    max_size=4,
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(
-    backends=backends,
-    networks=st.lists(st.sampled_from(["10.0.0.0/8", "::1/128", "192.168.1.0/24"]), unique=True),
-    port=st.integers(1, 65535),
-    alone=st.booleans(),
-    grace=st.floats(0, 3600),
-    token=st.one_of(st.just(""), st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=20)),
-)
-def test_a_child_reads_exactly_the_settings_its_parent_had(backends, networks, port, alone, grace, token):
-    parent = load_settings(
-        backends=backends, trusted_proxies=networks, port=port, alone=alone, grace_s=grace, admin_token=token
-    )
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in environment_for_child(parent).items():
-            environment.setenv(name, value)
-        assert load_settings() == parent
-
-
-def test_a_child_gets_no_variable_of_ours_that_its_parent_did_not_resolve(monkeypatch, tmp_path):
-    (tmp_path / "token").write_text("0123456789" * 2)
-    (tmp_path / "gateway.toml").write_text("workers = 4")
-    monkeypatch.setenv("GATEWAY_ADMIN_TOKEN_FILE", str(tmp_path / "token"))
-    monkeypatch.setenv("GATEWAY_CONFIG", str(tmp_path / "gateway.toml"))
-    monkeypatch.setenv("UNRELATED", "stays")
-    child = environment_for_child(load_settings().changed(redis_url="unix:///x", alone=True))
-    assert (child["GATEWAY_ADMIN_TOKEN"], child["GATEWAY_WORKERS"], child["GATEWAY_REDIS_URL"], child["UNRELATED"]) == (
-        "0123456789" * 2,
-        "4",
-        "unix:///x",
-        "stays",
-    )
-    assert not {"GATEWAY_ADMIN_TOKEN_FILE", "GATEWAY_CONFIG"} & child.keys()
-
-
-def test_a_child_that_needs_no_settings_sees_no_secret_of_ours(monkeypatch):
-    monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "0123456789" * 2)
-    monkeypatch.setenv("UNRELATED", "stays")
-    child = environment_without_settings()
-    assert child["UNRELATED"] == "stays"
-    assert not [name for name in child if name.startswith("GATEWAY_")]
-
-
-def test_every_setting_can_be_passed_to_a_child():
-    child = environment_for_child(load_settings(backends=json.dumps([{"url": "http://g"}])))
-    empty = {
-        "config", "redis_url", "database_url", "default_model", "admin_token", "first_key", "demo_key", "demo_key_2",
-        "demo_model_2", "trusted_proxies", "caption_models",
-    }  # fmt: skip
-    passed = {name.removeprefix("GATEWAY_").lower() for name in child if name.startswith("GATEWAY_")}
-    assert passed == set(Settings.model_fields) - empty
-
-
 # --- pages that may call --------------------------------------------------------------------------
 
 
@@ -292,8 +206,7 @@ def test_the_pages_that_may_call_are_a_list_and_workers_get_the_same(given, expe
         monkeypatch.setenv("GATEWAY_CORS_ORIGINS", given)
     loaded = load_settings()
     assert loaded.cors_origins == expected
-    monkeypatch.setenv("GATEWAY_CORS_ORIGINS", environment_for_child(loaded)["GATEWAY_CORS_ORIGINS"])
-    assert load_settings().cors_origins == expected
+    assert taken_over(handed_over(loaded)).cors_origins == expected
 
 
 @pytest.mark.parametrize("given", [(), ("a.example",), ("https://a.example/path",), ("https://",)])

@@ -82,7 +82,7 @@ def resume(context: typer.Context, backend: Ref) -> None:
 
 def declared(context: typer.Context) -> dict[str, Backend]:
     """The backends that the settings declare, by name."""
-    from gateway.wiring import backends_of
+    from gateway.wiring.common import backends_of
 
     return backends_of(context.obj.settings())
 
@@ -131,7 +131,7 @@ async def _put_back(settings: Settings, removed: KeptBackend) -> None:
     from gateway.domain.errors import AttemptFailed
     from gateway.flow.roster import READ_EVERY_S
     from gateway.flow.upkeep import write_options
-    from gateway.wiring import open_backends
+    from gateway.wiring.desk import open_backends
 
     await asyncio.sleep(2 * READ_EVERY_S)
     async with open_backends(settings) as (_, client):

@@ -7,16 +7,17 @@ from typing import Any
 import typer
 from pydantic import SecretStr
 
-from gateway.cli.desk import Config, Json, show_json, show_rows
+from gateway.cli.desk import Json, config_of, show_json, show_rows
+from gateway.handover import without_password
 from gateway.settings import BackendSettings, Settings, load_settings
 
 GIVEN = "(given)"
 _MAY_HOLD_A_PASSWORD = ("redis_url", "database_url")
 
 
-def check_config(config: Config = None, as_json: Json = False) -> None:
+def check_config(context: typer.Context, as_json: Json = False) -> None:
     """Say what the settings come to, secrets as "(given)"; with mistakes name every one, with status 1."""
-    shown = told(load_settings(config))
+    shown = told(load_settings(config_of(context)))
     if as_json:
         show_json(shown)
         return
@@ -33,7 +34,7 @@ def _told(name: str, value: Any) -> Any:  # noqa: ANN401 - any field's value
     if isinstance(value, SecretStr):
         return GIVEN if value.get_secret_value() else ""
     if name in _MAY_HOLD_A_PASSWORD:
-        return _without_password(value)
+        return without_password(value)
     if isinstance(value, tuple):
         return [_told_backend(item) if isinstance(item, BackendSettings) else str(item) for item in value]
     return value if isinstance(value, bool | int | float) or value is None else str(value)
@@ -42,11 +43,3 @@ def _told(name: str, value: Any) -> Any:  # noqa: ANN401 - any field's value
 def _told_backend(backend: BackendSettings) -> str:
     login = " with a password" if backend.password.get_secret_value() else ""
     return f"{backend.name} at {backend.url}{login}{'' if backend.manage else ', not managed'}"
-
-
-def _without_password(url: str) -> str:
-    """The URL with `***` for whatever stands between its user and its host, and without its query."""
-    scheme, separator, rest = url.partition("://")
-    login, at, address = rest.partition("?")[0].rpartition("@")
-    user = login.partition(":")[0]
-    return f"{scheme}{separator}{user}{':***' if ':' in login else ''}{at}{address}"

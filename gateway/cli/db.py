@@ -16,7 +16,7 @@ from gateway.cli.values import date, seconds
 if TYPE_CHECKING:
     from gateway.flow.prune import Pruned
     from gateway.settings import Settings
-    from gateway.wiring import Schema
+    from gateway.wiring.desk import Schema
 
 app = typer.Typer(
     callback=set_up,
@@ -35,20 +35,20 @@ class Part(StrEnum):
 @app.command()
 def upgrade(context: typer.Context, as_json: Json = False) -> None:
     """Bring the database to the newest schema; harmless when it is, and when a gateway does so at the same time."""
-    from gateway.wiring import migrate_schema
+    from gateway.wiring.desk import migrate_schema
 
     with telling():
-        before = asyncio.run(migrate_schema(_url(context)))
+        before = asyncio.run(migrate_schema(context.obj.settings()))
     _show(before, "It is at the newest schema already." if before.is_newest else "Done.", as_json=as_json)
 
 
 @app.command()
 def check(context: typer.Context, as_json: Json = False) -> None:
     """Say what schema the database is at; status 1 if it is not the newest. Changes nothing."""
-    from gateway.wiring import check_schema
+    from gateway.wiring.desk import schema_of
 
     with telling():
-        found = asyncio.run(check_schema(_url(context)))
+        found = asyncio.run(schema_of(context.obj.settings()))
     _show(found, "It is the newest." if found.is_newest else "Run gateway db upgrade.", as_json=as_json)
     if not found.is_newest:
         raise typer.Exit(FAILED)
@@ -68,7 +68,7 @@ def prune(
 
     async def work(settings: Settings) -> Pruned:
         from gateway.flow.changes import Author
-        from gateway.wiring import open_pruner
+        from gateway.wiring.desk import open_pruner
 
         async with open_pruner(settings) as pruner:
             moment = now - seconds(before) if before[-1:] in "smhdw" else date(before)
@@ -96,7 +96,7 @@ def aside(
     """Records of ended jobs that the database refused: each with the reason. None of them is in the ledger."""
 
     async def work(settings: Settings) -> Mapping[str, str]:
-        from gateway.wiring import open_outbox
+        from gateway.wiring.desk import open_outbox
 
         async with open_outbox(settings) as outbox:
             found = await outbox.aside()
@@ -117,8 +117,3 @@ def _show(schema: Schema, sentence: str, *, as_json: bool) -> None:
     else:
         found = schema.current or "empty"
         typer.echo(f"The database was found at {found}; the newest schema is {schema.newest}. {sentence}")
-
-
-def _url(context: typer.Context) -> str:
-    desk: Desk = context.obj
-    return desk.settings().sql_url

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
 import secrets
 import socket
 import sys
@@ -18,10 +20,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
+from gateway.cli.desk import config_of
+from gateway.domain.keys import has_key_form
 from gateway.launcher import ExtraChild, launch, say
 from gateway.settings import BackendSettings, Settings, load_settings
 
 _DATA = Path(".run")
+_KEYS = "demo-keys"
 # Different sets with one model in common: a job for the first or the last can run in one place only.
 _SIMULATED = {"sim-1": ("aurora-xl", "harbor-v2"), "sim-2": ("harbor-v2", "meadow-xl")}
 _SHARED = "harbor-v2"
@@ -50,7 +55,7 @@ class Demo:
 
 
 def demo(
-    config: Annotated[Path | None, typer.Option(help="The TOML file with the settings.")] = None,
+    context: typer.Context,
     port: Annotated[int | None, typer.Option(help="The TCP port to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(help="How many gateway processes share the port.")] = None,
 ) -> None:
@@ -58,7 +63,7 @@ def demo(
 
     With GATEWAY_BACKENDS the pool is those servers instead of simulated ones.
     """
-    prepared = prepare(load_settings(config, port=port, workers=workers))
+    prepared = prepare(load_settings(config_of(context), port=port, workers=workers))
 
     def tell(address: str) -> None:
         sys.stdout.write(welcome(prepared, address))
@@ -70,12 +75,14 @@ def demo(
 def prepare(given: Settings) -> Demo:
     """The settings of the demo, with its own defaults where the operator chose nothing, and what runs beside it."""
     chosen = given.model_fields_set
+    data_dir = given.data_dir if "data_dir" in chosen else _DATA.resolve()
+    first, second = _kept_keys(data_dir)
     settings = given.changed(
-        data_dir=given.data_dir if "data_dir" in chosen else _DATA.resolve(),
+        data_dir=data_dir,
         drain_delay_s=given.drain_delay_s if "drain_delay_s" in chosen else 0.0,
         log_format=given.log_format if "log_format" in chosen else "console",
-        demo_key=_given_or_random(given.demo_key),
-        demo_key_2=_given_or_random(given.demo_key_2),
+        demo_key=given.demo_key if given.demo_key.get_secret_value() else SecretStr(first),
+        demo_key_2=given.demo_key_2 if given.demo_key_2.get_secret_value() else SecretStr(second),
     )
     if settings.backends:
         models = _models_of_all(settings.backends)
@@ -122,8 +129,24 @@ A picture, into picture.png:
 """
 
 
-def _given_or_random(key: SecretStr) -> SecretStr:
-    return key if key.get_secret_value() else SecretStr(f"sk-{secrets.token_urlsafe(20)}")
+def _kept_keys(data_dir: Path) -> tuple[str, str]:
+    """The keys this folder's demo drew at its first start, so that what was copied from its lines goes on working.
+
+    New ones where they cannot be read; where they cannot be kept either, the start that follows says why.
+    """
+    file = data_dir / _KEYS
+    try:
+        first, second = file.read_text(encoding="ascii").split()
+        if has_key_form(first) and has_key_form(second) and first != second:
+            return first, second
+    except (OSError, ValueError):
+        pass
+    first, second = (f"sk-{secrets.token_urlsafe(20)}" for _ in range(2))
+    with contextlib.suppress(OSError):
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with open(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="ascii") as kept:
+            kept.write(f"{first}\n{second}\n")
+    return first, second
 
 
 def _free_ports(count: int) -> list[int]:

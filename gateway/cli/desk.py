@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FAILED, MISUSED = 1, 2
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
-Config = Annotated[Path | None, typer.Option("--config", help="The TOML file with the settings.")]
+CONFIG = "gateway.config"  # the name in a context's `meta`, which all contexts of one command line share
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,26 @@ class Desk:
     who: str
 
 
-def set_up(context: typer.Context, config: Config = None) -> None:
-    """Take the settings of this installation, unless the caller brought a desk of its own."""
-    if not isinstance(context.obj, Desk):
-        from gateway.launcher.embedded import running_url
-        from gateway.settings import load_settings
-        from gateway.wiring import wall_clock
+def config_of(context: typer.Context) -> Path | None:
+    """The TOML file that --config names, wherever on the command line it stands."""
+    return context.meta.get(CONFIG)
 
+
+def set_up(context: typer.Context) -> None:
+    """Take the settings of the installation that is meant, unless the caller brought a desk of its own.
+
+    Which one that is is told on standard error, once, when the settings are first asked for.
+    """
+    if not isinstance(context.obj, Desk):
+        from gateway.wiring.common import wall_clock
+
+        @cache
         def settings() -> Settings:
-            loaded = load_settings(config)
-            return loaded.changed(redis_url=loaded.redis_url or running_url(loaded.data_dir))
+            from gateway.cli.installation import find_installation
+
+            found = find_installation(config_of(context))
+            typer.echo(f"gateway: {found.sentence}", err=True)
+            return found.settings
 
         context.obj = Desk(settings=settings, now=wall_clock, who=f"cli:{_user()}")
 
@@ -60,7 +71,7 @@ def run(context: typer.Context, work: Callable[[Manager, Author], Awaitable[T]])
 
     async def opened() -> T:
         from gateway.flow.changes import Author
-        from gateway.wiring import open_management
+        from gateway.wiring.desk import open_management
 
         async with open_management(desk.settings()) as manager:
             return await work(manager, Author(desk.who, desk.now()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.desk import FAILED, Config, Desk, Json, set_up, show_json, show_rows, telling
+from gateway.cli.desk import FAILED, Desk, Json, set_up, show_json, show_rows, telling
 
 if TYPE_CHECKING:
     from gateway.flow.examine import Finding
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 LookOnly = Annotated[bool, typer.Option("--look-only", help="Make no picture and no upscale on the backends.")]
 
 
-def doctor(context: typer.Context, config: Config = None, look_only: LookOnly = False, as_json: Json = False) -> None:
+def doctor(context: typer.Context, look_only: LookOnly = False, as_json: Json = False) -> None:
     """Look at every backend as the gateway would and say what to change; status 1 if something must be.
 
     Each backend is asked for its lists and, unless --look-only is given, for a picture of 64x64 in four steps and a
     small upscale, in its turn among the jobs of a gateway that serves. Nothing is changed. Backends are those of the
     configuration and those added by command.
     """
-    set_up(context, config)
+    set_up(context)
     desk: Desk = context.obj
     with telling():
         findings = asyncio.run(_examined(desk, with_pictures=not look_only))
@@ -43,7 +43,7 @@ def doctor(context: typer.Context, config: Config = None, look_only: LookOnly = 
 async def _examined(desk: Desk, *, with_pictures: bool) -> list[Finding]:
     """What was found, backend by backend; all backends are looked at together."""
     from gateway.flow.examine import Examiner
-    from gateway.wiring import open_backends, open_slots
+    from gateway.wiring.desk import open_backends, open_slots
 
     async with open_backends(desk.settings()) as (backends, client), open_slots(desk.settings(), client) as slot:
         examiner = Examiner(client, desk.now(), slot)

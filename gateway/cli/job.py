@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.desk import FAILED, Config, Json, look, set_up, show_json, show_one
+from gateway.cli.desk import FAILED, Json, look, set_up, show_json, show_one
 from gateway.domain.queue import JobLine
 from gateway.domain.usage import Record
 
@@ -19,13 +19,12 @@ def job(
     context: typer.Context,
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id, from X-Job-Id or the log.")],
     as_json: Json = False,
-    config: Config = None,
 ) -> None:
     """Where a job is or was, why there, and its record. Status 1 if nobody knows it."""
-    set_up(context, config)
+    set_up(context)
 
     async def work(settings: Settings) -> tuple[JobLine | None, Record | None]:
-        from gateway.wiring import open_onlooker
+        from gateway.wiring.desk import open_onlooker
 
         async with open_onlooker(settings) as onlooker:
             return await onlooker.job(job_id)

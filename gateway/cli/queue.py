@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gateway.cli.desk import Config, Json, look, set_up, show_json, show_rows
+from gateway.cli.desk import Json, look, set_up, show_json, show_rows
 from gateway.domain.queue import BackendLine, QueueView, WaitingLine
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ app = typer.Typer(help="The queue: who waits and why, what runs where.", invoke_
 
 
 @app.callback()
-def queue(context: typer.Context, as_json: Json = False, config: Config = None) -> None:
+def queue(context: typer.Context, as_json: Json = False) -> None:
     """Every backend with what it does, and every waiting job with what keeps it."""
-    set_up(context, config)
+    set_up(context)
 
     async def work(settings: Settings) -> QueueView:
-        from gateway.wiring import open_onlooker
+        from gateway.wiring.desk import open_onlooker
 
         async with open_onlooker(settings) as onlooker:
             return await onlooker.queue()

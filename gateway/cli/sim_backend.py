@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -30,7 +31,11 @@ _Samplers: TypeAlias = Annotated[
 ]
 _Seconds: TypeAlias = Annotated[float, typer.Option(min=0, help="Simulated seconds.")]
 _Scale: TypeAlias = Annotated[float, typer.Option(min=0, help="Real seconds per simulated one; 0 is instant.")]
-_Auth: TypeAlias = Annotated[str | None, typer.Option(help="user:password for HTTP Basic.")]
+_Auth: TypeAlias = Annotated[
+    str | None, typer.Option(help="user:password for HTTP Basic; shows in ps: rather --auth-file.")
+]
+_AuthFile: TypeAlias = Annotated[Path | None, typer.Option(help="A file that holds user:password.", dir_okay=False)]
+_Fd: TypeAlias = Annotated[int | None, typer.Option(help="Serve on this open socket.", hidden=True)]
 _Faults: TypeAlias = Annotated[list[str] | None, typer.Option(help="NAME[=p][,key=value...]. Repeatable.")]
 _Seed: TypeAlias = Annotated[int, typer.Option(help="Seed of the faults' dice.")]
 _State: TypeAlias = Annotated[Path | None, typer.Option(help="Keep options here, so that they survive a restart.")]
@@ -54,11 +59,13 @@ def sim_backend(  # noqa: PLR0913, PLR0917 - every parameter is a flag of the co
     rescan_seconds: _Seconds = 0.006,
     time_scale: _Scale = 1.0,
     auth: _Auth = None,
+    auth_file: _AuthFile = None,
     fault: _Faults = None,
     fault_seed: _Seed = 0,
     state_dir: _State = None,
     fragile_loads: _Fragile = False,
     inspect: _Inspect = True,
+    fd: _Fd = None,
 ) -> None:
     """Run a simulated SD.Next server: the same API, the same quirks, no GPU."""
     flags = dict(locals())
@@ -66,23 +73,26 @@ def sim_backend(  # noqa: PLR0913, PLR0917 - every parameter is a flag of the co
         options = _options(flags)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    # Imported late, so that `gateway --help` stays quick.
-    from gateway.simulator.sdnext.listener import run_until_ended
+    from gateway.launcher.listening import listen
+    from gateway.simulator.sdnext.listener import SimulatedServer, run_until_ended
 
+    listening = None if fd is None else socket.socket(fileno=fd)
+    if listening is None:  # so that a taken port is one clear line
+        listen(host, port, remedy="--port").close()
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # dropped connections are this program's business
-    raise typer.Exit(run_until_ended(options, host, port, typer.echo))
+    raise typer.Exit(run_until_ended(lambda: SimulatedServer(options, host, port, listening), typer.echo))
 
 
 def _options(flags: dict[str, Any]) -> SimulationOptions:
     """What the flags say. Raises ValueError with the reason if one cannot be read."""
     titles, new = _listed(flags["models"]), tuple(flags["new_model"] or ())
+    auth = flags["auth"] if flags["auth_file"] is None else _read(flags["auth_file"])
     as_they_are = (
         "seconds_per_megapixel_step",
         "swap_seconds",
         "upscale_seconds_per_megapixel",
         "rescan_seconds",
         "time_scale",
-        "auth",
         "fault_seed",
         "state_dir",
         "fragile_loads",
@@ -94,12 +104,20 @@ def _options(flags: dict[str, Any]) -> SimulationOptions:
         new_models=new,
         loras=_listed(flags["loras"]),
         vaes=tuple(flags["vae"] or ()),
+        auth=auth,
         schedulers=_schedulers(flags["samplers_of_checkpoint"] or [], (*titles, *new)),
         upscalers="fixed" if _one_of(flags["upscalers"], "stock", "fixed") == "fixed" else "stock",
         upscaler_weights=frozenset(_listed(flags["upscaler_weights"])),
         faults=tuple(parse_fault(text) for text in flags["fault"] or ()),
         **{name: flags[name] for name in as_they_are},
     )
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--auth-file: {file} cannot be read; name a readable text file") from error
 
 
 def _listed(text: str) -> tuple[str, ...]:

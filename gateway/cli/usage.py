@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli.chart import chart as drawn
 from gateway.cli.chart import measures
-from gateway.cli.desk import FAILED, Config, Json, look, run, set_up, show_json, show_one, show_rows
+from gateway.cli.desk import FAILED, Json, look, run, set_up, show_json, show_one, show_rows
 from gateway.cli.values import date, seconds
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.reconciliation import Reconciliation
@@ -41,10 +41,9 @@ def usage(  # noqa: PLR0913, PLR0917 - a command's options
     as_csv: Annotated[bool, typer.Option("--csv", help="Answer as CSV.")] = False,
     chart: Annotated[bool, typer.Option("--chart", help="Answer as bars, by day unless told otherwise.")] = False,
     of: Annotated[str, typer.Option(help="What the bars show: gpu_seconds, images, jobs, ...")] = "gpu_seconds",
-    config: Config = None,
 ) -> None:
     """Sums over the jobs of a time, by tenant unless told otherwise."""
-    set_up(context, config)
+    set_up(context)
     if context.invoked_subcommand is not None:
         return
     groups = tuple(by or (Grouping.DAY if chart else Grouping.TENANT,))
@@ -66,12 +65,12 @@ def usage(  # noqa: PLR0913, PLR0917 - a command's options
 
 
 @app.command()
-def reconcile(context: typer.Context, as_json: Json = False, config: Config = None) -> None:
+def reconcile(context: typer.Context, as_json: Json = False) -> None:
     """Compare admitted jobs with records; status 1 unless the difference is 0."""
-    set_up(context, config)
+    set_up(context)
 
     async def work(settings: Settings) -> Reconciliation:
-        from gateway.wiring import open_reconciler
+        from gateway.wiring.desk import open_reconciler
 
         async with open_reconciler(settings) as reconciler:
             return await reconciler.reconcile()

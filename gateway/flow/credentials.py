@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from typing import TypeVar
 
 from gateway.domain.errors import InvalidRequest, StoreUnavailable
@@ -53,9 +54,9 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class FirstRun:
-    """The credentials of a database that was empty, to be printed once."""
+    """The credentials of a first start, to be printed once; no tenant where a command had made the given key before."""
 
-    tenant: Tenant
+    tenant: Tenant | None
     admin_token: str = field(repr=False)
     key: str = field(repr=False)
 
@@ -143,22 +144,24 @@ class Credentials:
         return await self._revoke(author, AdminToken, ref)
 
     async def first_run(self, author: Author, admin_token: str = "", key: str = "") -> FirstRun | None:
-        """Give an empty database one tenant, key and admin token: those given, or minted ones. None if it is not empty.
+        """Give a database its first tenant, key and admin token: those given, or minted ones. None if it has had them.
 
-        Of several processes that start at once exactly one gets an answer. A given credential that could not
-        be used is InvalidRequest, empty database or not.
+        What commands made before the first start takes nothing from it: only an admin token says that it had one. Of
+        several processes that start at once exactly one gets an answer. A given credential that could not be used is
+        InvalidRequest, first start or not.
         """
         _checked_credentials(key, admin_token)
         token_secret, secret = admin_token or self._secret("ga"), key or self._secret("sk")
         mark = self._id("run")
         async with self._bookkeeper.writing() as books:
             is_ours = await books.claim("first_run", mark) == mark
-            is_empty = not await books.all(Tenant) and not await books.all(AdminToken)
-            if not is_ours or not is_empty:
+            if not is_ours or await books.all(AdminToken):
                 return None
-            tenant = Tenant(self._id("t"), _FIRST_NAME, created_at=author.now)
-            await add(books, author, tenant)
-            await self._new_key(books, author, KeyRequest(tenant.id, "first"), secret)
+            tenant = None
+            if not await books.is_secret_known(digest_of(secret)):
+                tenant = Tenant(self._id("t"), _unused(_FIRST_NAME, await books.all(Tenant)), created_at=author.now)
+                await add(books, author, tenant)
+                await self._new_key(books, author, KeyRequest(tenant.id, "first"), secret)
             await self._new_token(books, author, "first", (token_secret, Role.ADMIN))
         return FirstRun(tenant, token_secret, secret)
 
@@ -222,6 +225,12 @@ def _checked_credentials(key: str = "", admin_token: str = "") -> None:
         raise InvalidRequest("An admin token must be at least 20 letters, digits, _ or -.", field="admin_token")
     if key and key == admin_token:
         raise InvalidRequest("The admin token must not be the key as well.", field="admin_token")
+
+
+def _unused(name: str, tenants: list[Tenant]) -> str:
+    """The name, or with the first number that makes it nobody's."""
+    taken = {tenant.name for tenant in tenants}
+    return next(one for one in chain((name,), (f"{name}-{number}" for number in count(2))) if one not in taken)
 
 
 def _refuse_ended(key: Key, now: float) -> None:

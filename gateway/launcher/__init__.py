@@ -16,13 +16,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
+from gateway.handover import environment_of_child
 from gateway.launcher import processes
+from gateway.launcher.channel import Channel, start_worker
 from gateway.launcher.embedded import EmbeddedValkey, ValkeyNotStarted
-from gateway.launcher.listening import address_of, listen
+from gateway.launcher.listening import PortUnavailable, address_of, listen
 from gateway.launcher.readiness import Probe
 from gateway.launcher.wakeups import Wakeups
-from gateway.settings import Settings, environment_for_child, environment_without_settings
+from gateway.running import recorded
+from gateway.settings import Settings
 
 _LOOK_EVERY_S = 0.05
 _UNWIND_S = 10.0  # what a worker needs beyond drain and grace to close its stores
@@ -32,9 +36,9 @@ _HURRIED = 130  # what a shell calls "ended by Ctrl-C"
 
 @dataclass(frozen=True, slots=True)
 class ExtraChild:
-    """Another `gateway` command to run beside the workers, for example `("sim-backend", "--port", "7001")`.
+    """Another `gateway` command to run beside the workers, for example `("sim-backend", "--models", "a,b")`.
 
-    The workers start once `port` (on 127.0.0.1) accepts connections.
+    It gets `--fd N` besides: an open socket that listens on `port` of 127.0.0.1 from before its start.
     """
 
     name: str
@@ -44,17 +48,25 @@ class ExtraChild:
 
 @dataclass(slots=True)
 class _Charge:
-    """A child to keep alive: how to start it, and when to do so next (`start_at`, monotonic seconds) if it is dead."""
+    """A child to keep alive: how to start it, and when to do so next (`start_at`, monotonic seconds) if it is dead.
+
+    A worker's `channel` holds what it said before it ended.
+    """
 
     name: str
-    start: Callable[[], subprocess.Popen[bytes]]
+    start: Callable[[_Charge], subprocess.Popen[bytes]]
     process: subprocess.Popen[bytes] | None = None
     start_at: float | None = None
     restarts: processes.Restarts = field(default_factory=processes.Restarts)
+    channel: Channel | None = None
 
 
 class _GaveUp(Exception):
     """A child died too often; the sentence is for the operator."""
+
+
+class _CannotStart(Exception):
+    """A worker cannot start, nor would another; the sentence is for the operator."""
 
 
 class _Interrupted(Exception):
@@ -84,16 +96,19 @@ def launch(
     """
     with Wakeups() as wakeups, contextlib.ExitStack() as owned:
         listener = owned.enter_context(listen(settings.host, settings.port))
-        family = _Family(wakeups, when_ready or (lambda address: say(f"serving at {address}")), address_of(listener))
+        address = address_of(listener)
+        family = _Family(wakeups, when_ready or (lambda address: say(f"serving at {address}")), address)
         if not settings.redis_url:
             valkey = owned.enter_context(EmbeddedValkey(settings.data_dir, persist=True))
-            family.helpers.append(_Charge("the embedded Valkey", valkey.start_again, valkey.process))
+            family.helpers.append(_Charge("the embedded Valkey", lambda _: valkey.start_again(), valkey.process))
             # Ours alone, by construction, so that SQLite beside it is safe.
             settings = settings.changed(redis_url=valkey.url, alone=True)
+        owned.enter_context(recorded(settings, address))
         owned.callback(family.stop_extras)
         owned.callback(family.kill_workers)  # only what an error of our own left running
+        owned.callback(family.close_channels)
         try:
-            family.start_extras(extra_children)
+            family.start_extras([(extra, owned.enter_context(_listening_for(extra))) for extra in extra_children])
             family.start_workers(settings, listener.fileno())
             stopped_by, status = family.look_after_all(), 0
         except _Interrupted as interrupted:
@@ -101,6 +116,10 @@ def launch(
         except _GaveUp as gave_up:
             say(str(gave_up))
             stopped_by, status = signal.SIGTERM, 1
+        except _CannotStart as reason:
+            family.kill_workers(is_told=False)  # nobody was served yet, so nothing is to be drained
+            say(str(reason))
+            return 1
         listener.close()  # the workers' copies go on accepting until they drained; ours would only queue calls
         went_by_itself = family.stop_workers(stopped_by, settings)
     return status if went_by_itself else _HURRIED
@@ -117,27 +136,23 @@ class _Family:
         self._when_ready = when_ready
         self._address = address
         self._probe: Probe | None = None
+        self._has_served = False
 
-    def start_extras(self, extra_children: Sequence[ExtraChild]) -> None:
-        """Start them all, then wait until each accepts connections."""
-        for extra in extra_children:
-            command = processes.Command(processes.gateway(*extra.arguments), environment_without_settings())
-            charge = _Charge(extra.name, lambda command=command: processes.start(command))  # type: ignore[misc]
-            charge.process = charge.start()
+    def start_extras(self, extra_children: Sequence[tuple[ExtraChild, socket.socket]]) -> None:
+        """Start each on its socket. What connects before it accepts waits in the socket's queue."""
+        for extra, listener in extra_children:
+            arguments = processes.gateway(*extra.arguments, "--fd", str(listener.fileno()))
+            command = processes.Command(arguments, environment_of_child(), fds=(listener.fileno(),))
+            charge = _Charge(extra.name, partial(_start_extra, command))
+            charge.process = charge.start(charge)
             self._extras.append(charge)
-        for extra in extra_children:
-            while not _accepts(extra.port):
-                self._look_once(_LOOK_EVERY_S)
 
     def start_workers(self, settings: Settings, listening_fd: int) -> None:
         """Start every worker on the shared socket, each with a metrics port of its own."""
         for number in range(settings.workers):
             own = settings.changed(metrics_port=settings.metrics_port and settings.metrics_port + number)
-            command = processes.Command(
-                processes.gateway("serve", "--fd", str(listening_fd)), environment_for_child(own), fds=(listening_fd,)
-            )
-            charge = _Charge(f"worker {number + 1}", lambda command=command: processes.start(command))  # type: ignore[misc]
-            charge.process = charge.start()
+            charge = _Charge(f"worker {number + 1}", partial(_start_worker, own, listening_fd))
+            charge.process = charge.start(charge)
             self._workers.append(charge)
 
     def look_after_all(self) -> signal.Signals:
@@ -147,7 +162,7 @@ class _Family:
             while True:
                 self._look_once(self._until_something_is_due(), self._probe.pending if self._probe else None)
                 if self._probe is not None and self._probe.is_ready(time.monotonic()):
-                    self._probe = None
+                    self._probe, self._has_served = None, True
                     self._when_ready(self._address)
         except _Interrupted as interrupted:
             return interrupted.by
@@ -171,13 +186,20 @@ class _Family:
         self.kill_workers()
         return not hurried
 
-    def kill_workers(self) -> None:
+    def kill_workers(self, *, is_told: bool = True) -> None:
         """End at once every worker that still runs."""
         for charge in self._workers:
             if charge.process is not None and charge.process.poll() is None:
-                say(f"killing {charge.name}")
+                if is_told:
+                    say(f"killing {charge.name}")
                 charge.process.kill()
                 charge.process.wait()
+
+    def close_channels(self) -> None:
+        """Hear no more of the workers."""
+        for charge in self._workers:
+            if charge.channel is not None:
+                charge.channel.close()
 
     def stop_extras(self) -> None:
         """End the further children."""
@@ -202,14 +224,17 @@ class _Family:
         if stopped_by is not None:
             raise _Interrupted(stopped_by)
         for charge in self._all():
-            _look_after(charge, time.monotonic())
+            _look_after(charge, time.monotonic(), has_served=self._has_served)
 
     def _all(self) -> list[_Charge]:
         return [*self.helpers, *self._extras, *self._workers]
 
 
-def _look_after(charge: _Charge, now: float) -> None:
-    """(1) Dead, and its time has come: start it. (2) Just died, or did not start: set that time, or give up."""
+def _look_after(charge: _Charge, now: float, *, has_served: bool) -> None:
+    """(1) Dead, and its time has come: start it. (2) Just died, or did not start: set that time, or give up.
+
+    (3) A worker that says why it cannot start ends a start at once. Later others serve on, and it may yet be mended.
+    """
     if charge.start_at is None:
         how = _how_it_ended(charge)
     elif now >= charge.start_at:
@@ -218,6 +243,11 @@ def _look_after(charge: _Charge, now: float) -> None:
         return
     if not how:
         return
+    reason = charge.channel.reason() if charge.channel else ""
+    if reason and not has_served:
+        raise _CannotStart(reason)
+    if reason:
+        say(f"{charge.name}: {reason}")
     pause_s = charge.restarts.pause_after_death(now)
     if pause_s is None:
         raise _GaveUp(f"{charge.name} {how}, too often within a minute; giving up. The lines above say why.")
@@ -236,14 +266,26 @@ def _how_it_ended(charge: _Charge) -> str:
 def _how_it_failed_to_start(charge: _Charge) -> str:
     """Start it; empty if that worked."""
     try:
-        charge.process, charge.start_at = charge.start(), None
+        charge.process, charge.start_at = charge.start(charge), None
     except ValkeyNotStarted as error:
         say(str(error))
         return "did not start"
     return ""
 
 
-def _accepts(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
-        return True
-    return False
+def _start_extra(command: processes.Command, _charge: _Charge) -> subprocess.Popen[bytes]:
+    return processes.start(command)
+
+
+def _start_worker(settings: Settings, listening_fd: int, charge: _Charge) -> subprocess.Popen[bytes]:
+    process, charge.channel = start_worker(settings, listening_fd)
+    return process
+
+
+def _listening_for(extra: ExtraChild) -> socket.socket:
+    try:
+        return listen("127.0.0.1", extra.port)
+    except PortUnavailable as error:
+        raise PortUnavailable(
+            f"Port {extra.port} of 127.0.0.1, meant for {extra.name}, is taken by another program. Start again."
+        ) from error

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import IO, Self
 from urllib.parse import quote
 
+from gateway.domain.mendable import Mendable
 from gateway.launcher import processes
 
 _OLDEST_MAJOR = 7
@@ -33,7 +34,7 @@ _LOOK_AGAIN_S = 0.01
 _SOCKET = "valkey.sock"
 
 
-class ValkeyNotStarted(Exception):
+class ValkeyNotStarted(Mendable):
     """The embedded Valkey cannot run here; the sentence says why and what to do."""
 
 
@@ -71,17 +72,6 @@ def _major_version(binary: Path) -> int | None:
         return None
     found = re.search(r"\bv=(\d+)\.", told.stdout)
     return int(found[1]) if found else None
-
-
-def running_url(data_dir: Path) -> str:
-    """Where the embedded Valkey of the gateway that runs on `data_dir` listens, "" if none runs."""
-    try:
-        path = Path((data_dir.resolve() / "valkey" / "runtime").read_text()) / _SOCKET
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.connect(str(path))
-    except OSError:
-        return ""
-    return f"unix://{quote(str(path))}"
 
 
 class EmbeddedValkey:
@@ -122,13 +112,19 @@ class EmbeddedValkey:
 
     def start(self) -> None:
         """Start it and return once it answers. ValkeyNotStarted if it cannot; then nothing is left behind."""
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = _locked(self._directory / "lock")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = _locked(self._directory / "lock")
+        except OSError as error:
+            raise _unusable(self._directory.parent, error) from error
         try:
             _clear_leftover(self._record())
             self._runtime = _private_directory()
             self._record().write_text(str(self._runtime))
             self.start_again()
+        except OSError as error:
+            self.stop()
+            raise _unusable(self._directory.parent, error) from error
         except BaseException:
             self.stop()
             raise
@@ -207,6 +203,14 @@ class EmbeddedValkey:
             f"The end of {log}: {' | '.join(lines[-3:]) or '(empty)'}. If its data is damaged, move {self._directory} "
             "away: it holds limits and queues, no tenants, keys or records."
         )
+
+
+def _unusable(data_dir: Path, error: OSError) -> ValkeyNotStarted:
+    at = f" (at {error.filename})" if error.filename else ""
+    return ValkeyNotStarted(
+        f"The data directory {data_dir} cannot be used: {error.strerror or error}{at}. "
+        "Set GATEWAY_DATA_DIR to a directory that this user may write."
+    )
 
 
 def _locked(path: Path) -> IO[str]:

@@ -4,7 +4,7 @@ On SIGTERM: (1) for `drain_delay_s` it goes on accepting while the application k
 `/readyz` is 503) and every answer carries `Connection: close`; (2) it stops listening; (3) running calls go on for up
 to `grace_s`; (4) those left are cancelled and answered 503; exit status 0. Each SIGINT goes on to the next of these
 steps at once. A signal before it serves cancels its start. The application may end the process itself, with status 1:
-`app.state.end_process(reason)`.
+`app.state.end_process(reason)`, or `app.state.cannot_start(reason)` where a restart would be of no use.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gateway.api.errors import answer_to
 from gateway.domain.errors import Draining
 from gateway.launcher.protocol import protocol_for
 from gateway.settings import Settings
+from gateway.wiring.start import StartFailed
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -51,15 +52,27 @@ def collect_seldom() -> None:
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
 
-def run_worker(settings: Settings, listener: socket.socket, parent: int | None = None) -> int:
+Tell = Callable[[str], None]
+"""Takes the one sentence that says why no start can succeed."""
+
+
+def tell_operator(sentence: str) -> None:
+    """Write it to standard error."""
+    sys.stderr.write(f"gateway: {sentence}\n")
+
+
+def run_worker(
+    settings: Settings, listener: socket.socket, parent: int | None = None, tell: Tell = tell_operator
+) -> int:
     """Serve `settings.app` on `listener` until a signal; the exit status.
 
-    With `parent`, the process id of the launcher, it also ends when that process is gone. Raises SystemExit(3) when the
-    application cannot start, after uvicorn logged why.
+    With `parent`, the process id of the launcher, it also ends when that process is gone. `tell` gets the reason when
+    it cannot start, nor could after a restart; the status is 1 then. Raises SystemExit(3) when the application fails
+    otherwise, after uvicorn logged how.
     """
     module, _, factory = settings.app.partition(":")
     application = getattr(importlib.import_module(module), factory)(settings)
-    server = WorkerServer(application, settings, parent)
+    server = WorkerServer(application, settings, parent, tell)
     with contextlib.suppress(asyncio.CancelledError):  # a start that a signal ended
         server.run(sockets=[listener])
     return server.status
@@ -68,8 +81,9 @@ def run_worker(settings: Settings, listener: socket.socket, parent: int | None =
 class Gate:
     """The application as seen through the end of its process: answers that close, then refusals."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, cannot_start: Callable[[str], None]) -> None:
         self._application = application
+        self._cannot_start = cannot_start
         self.is_draining = False
         self.is_over = False
 
@@ -83,16 +97,24 @@ class Gate:
             await self._application(scope, receive, send)
 
     async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
+        failed: list[Message] = []
+
         async def send_on(message: Message) -> None:
-            # A start that we end ourselves is no failure to report.
-            if not (message["type"] == "lifespan.startup.failed" and self.is_draining):
+            if message["type"] == "lifespan.startup.failed":  # comes before its error, which says whether it is told
+                failed.append(message)
+            else:
                 await send(message)
 
         try:
             await self._application(scope, receive, send_on)
-        except asyncio.CancelledError:
-            if not self.is_draining:
-                raise
+        except StartFailed as error:
+            self._cannot_start(str(error))
+        except BaseException as error:
+            if self.is_draining and isinstance(error, asyncio.CancelledError):  # a start that we ended ourselves
+                return
+            for message in failed:
+                await send(message)
+            raise
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         has_begun = False
@@ -117,12 +139,14 @@ class Gate:
 class WorkerServer(uvicorn.Server):
     """uvicorn that drains, refuses what is left when the grace is over, and exits with `status`."""
 
-    def __init__(self, application: Any, settings: Settings, parent: int | None) -> None:  # noqa: ANN401 - FastAPI's type
+    def __init__(self, application: Any, settings: Settings, parent: int | None, tell_parent: Tell) -> None:  # noqa: ANN401 - FastAPI's type
         self.status = 0
+        self._tell_parent = tell_parent
         self._state = application.state
         self._state.is_draining = False
         self._state.end_process = self.end_process
-        self._gate = Gate(application)
+        self._state.cannot_start = self.cannot_start
+        self._gate = Gate(application, self.cannot_start)
         self._settings = settings
         self._parent = parent
         self._log = getattr(application.state, "log", None)
@@ -149,6 +173,12 @@ class WorkerServer(uvicorn.Server):
     def end_process(self, reason: str) -> None:
         """End this process with status 1, without the drain's delay: a loop it needs cannot be kept running."""
         sys.stderr.write(f"gateway: this process ends: {reason}\n")
+        self.status = 1
+        self._begin_drain(delay_s=0.0)
+
+    def cannot_start(self, reason: str) -> None:
+        """End this process with status 1 and the reason, which another start would not mend."""
+        self._tell_parent(reason)
         self.status = 1
         self._begin_drain(delay_s=0.0)
 

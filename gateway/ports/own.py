@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.domain.scheduling import Prospect
 from gateway.ports.rates import Rate, RateState
+
+if TYPE_CHECKING:  # a command that looks at tenants needs no scheduler
+    from gateway.domain.scheduling import Prospect
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.domain.backends import Condition
 from gateway.domain.queue import JobLine
-from gateway.domain.scheduling import Forecast, Prospect
+
+if TYPE_CHECKING:  # a command that looks at tenants needs no scheduler
+    from gateway.domain.scheduling import Forecast, Prospect
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,4 @@
-"""The only place where adapters meet the flow."""
+"""The only place where adapters meet the flow: `serving` for a process that serves, `desk` for commands.
 
-from gateway.adapters.sql.migrate import Schema
-from gateway.adapters.sql.migrate import check as check_schema
-from gateway.adapters.sql.migrate import migrate as migrate_schema
-from gateway.wiring.common import backends_of, open_log, wall_clock
-from gateway.wiring.desk import (
-    open_backends,
-    open_management,
-    open_onlooker,
-    open_outbox,
-    open_pruner,
-    open_reconciler,
-    open_slots,
-)
-from gateway.wiring.serving import Services, open_services
-
-__all__ = [
-    "Schema",
-    "Services",
-    "backends_of",
-    "check_schema",
-    "migrate_schema",
-    "open_backends",
-    "open_log",
-    "open_management",
-    "open_onlooker",
-    "open_outbox",
-    "open_pruner",
-    "open_reconciler",
-    "open_services",
-    "open_slots",
-    "wall_clock",
-]
+Nothing is imported here: a command must not pay for what only serving needs.
+"""

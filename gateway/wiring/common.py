@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from gateway.adapters.telemetry import Log as LogLines
 from gateway.domain.backends import Backend
 from gateway.ports import Log
 from gateway.settings import Settings
@@ -12,6 +11,8 @@ from gateway.settings import Settings
 
 def open_log(settings: Settings) -> Log:
     """Where lines go that operators read."""
+    from gateway.adapters.telemetry import Log as LogLines
+
     return LogLines(settings.log_level, settings.log_format)
 
 

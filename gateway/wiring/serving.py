@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from gateway.adapters.metrics import MeasuredClient, MeasuredLog, Metrics
+from gateway.adapters.metrics import MeasuredClient, MeasuredLog, Metrics, MetricsPortTaken
 from gateway.adapters.redis.check import UnfitServer
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.introduction import Introduction
@@ -29,7 +29,7 @@ from gateway.adapters.sql.keys import SqlKeyStore
 from gateway.adapters.sql.ledger import SqlLedger
 from gateway.adapters.sql.migrate import migrate as migrate_schema
 from gateway.adapters.telemetry import Log as LogLines
-from gateway.adapters.tracing import open_tracer, outgoing_headers
+from gateway.adapters.tracing import TracingUnavailable, open_tracer, outgoing_headers
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.managed import UnknownName
 from gateway.domain.parameters import OperatorPolicy
@@ -66,18 +66,16 @@ from gateway.flow.speed_books import Librarian, recalled
 from gateway.flow.supervise import Loop, Supervisor
 from gateway.flow.upkeep import Found, Upkeep
 from gateway.flow.watch import Watcher
+from gateway.handover import environment_without_settings
 from gateway.ports import BackendClient, Log
 from gateway.ports.metrics import Meter
 from gateway.ports.tracing import Tracer
-from gateway.settings import Settings, environment_without_settings
+from gateway.settings import Settings
 from gateway.wiring.common import backends_of, wall_clock
+from gateway.wiring.start import database_named, failing_in_one_sentence
 
 FIRST_LOOK_S = 10.0
 FAREWELL_S = 5.0
-STORE_AWAY = (
-    "The Redis of GATEWAY_REDIS_URL has not answered since this process started. Start it, or correct its address; "
-    "the gateway asks once a second and begins by itself."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,8 @@ async def open_stores(settings: Settings, meter: Meter, outages: Outages) -> Asy
     """Redis and SQL, with the schema brought up to date. A Redis that does not answer yet is not waited for."""
     process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     async with AsyncExitStack() as stack:
-        await migrate_schema(settings.sql_url)
+        with database_named(settings):
+            await migrate_schema(settings.sql_url)
         database = Database(settings.sql_url, observe=partial(meter.store_answered, "sql"), health=outages)
         stack.push_async_callback(database.close)
         connect = partial(
@@ -138,22 +137,26 @@ async def _has_run_before(ledger: SqlLedger) -> bool:
 
 @asynccontextmanager
 async def open_services(settings: Settings, state: Any) -> AsyncIterator[Services]:  # noqa: ANN401 - Starlette's bag
-    """Everything a serving process needs, its loops running. `state` is the application's, shared with the worker."""
+    """Everything a serving process needs, its loops running. `state` is the application's, shared with the worker.
+
+    Raises StartFailed where a restart would be of no use.
+    """
     metrics = Metrics(version("sdnext-gateway"))
     log = MeasuredLog(LogLines(settings.log_level, settings.log_format), metrics)
     async with AsyncExitStack() as stack:
-        if settings.metrics_port:
-            stack.enter_context(metrics.served(settings.host, settings.metrics_port))
-        tracer = open_tracer(environment_without_settings(), version("sdnext-gateway"), log)
-        stack.push_async_callback(tracer.close)
-        outages = Outages(log, asyncio.get_running_loop().time)
-        stores = await stack.enter_async_context(open_stores(settings, metrics, outages))
-        plain = SdnextClient(outgoing_headers)
-        stack.push_async_callback(plain.close)
-        client = tracer.around(MeasuredClient(plain, metrics))
-        await _seed(settings, stores.manager)
-        roster = Roster(backends_of(settings), stores.manager)
-        await roster.read()
+        with failing_in_one_sentence(UnfitServer, MetricsPortTaken, TracingUnavailable):
+            if settings.metrics_port:
+                stack.enter_context(metrics.served(settings.host, settings.metrics_port))
+            tracer = open_tracer(environment_without_settings(), version("sdnext-gateway"), log)
+            stack.push_async_callback(tracer.close)
+            outages = Outages(log, asyncio.get_running_loop().time)
+            stores = await stack.enter_async_context(open_stores(settings, metrics, outages))
+            plain = SdnextClient(outgoing_headers)
+            stack.push_async_callback(plain.close)
+            client = tracer.around(MeasuredClient(plain, metrics))
+            await _seed(settings, stores.manager)
+            roster = Roster(backends_of(settings), stores.manager)
+            await roster.read()
         services, supervisor = _assemble(settings, stores, client, roster, Watch(log, metrics, outages))
         services.readiness.watch(supervisor, lambda: bool(getattr(state, "is_draining", False)))
         # Once the loops have ended: they would lead again.
@@ -163,15 +166,21 @@ async def open_services(settings: Settings, state: Any) -> AsyncIterator[Service
         if stores.introduction.is_over:
             await begin()
         else:
-            services.readiness.waits_for = STORE_AWAY
-            log.warn("start_waits_for_store", reason=STORE_AWAY)
-            await stack.enter_async_context(meanwhile(begin, UnfitServer, lambda why: state.end_process(why)))
+            _waits(services.readiness, log, stores.introduction.waits_for)
+            await stack.enter_async_context(meanwhile(begin, UnfitServer, lambda why: state.cannot_start(why)))
         yield replace(services, tracer=tracer)
+
+
+def _waits(readiness: Readiness, log: Log, reason: str) -> None:
+    """The start waits for the store, for this reason: told in `/readyz`, and in the log when it becomes another."""
+    if reason and reason != readiness.waits_for:
+        readiness.waits_for = reason
+        log.warn("start_waits_for_store", reason=reason)
 
 
 async def _begin(stores: Stores, services: Services, roster: Roster, log: Log) -> None:
     """Calls are welcome once the store is there, and a backend was seen or could have been. Raises UnfitServer."""
-    await stores.introduction.insist(stores.deployment_id)
+    await stores.introduction.insist(stores.deployment_id, partial(_waits, services.readiness, log))
     services.readiness.waits_for = ""
     with suppress(TimeoutError):  # a pool that is away must not keep a gateway from starting
         async with asyncio.timeout(FIRST_LOOK_S if roster.backends() else 0):
@@ -199,7 +208,7 @@ async def _seed(settings: Settings, manager: Manager) -> None:
     first = await first_run(manager, author, given_token, given_key)
     if first is not None:  # shown once, and only what was not given
         lines = [] if given_token else [f"admin token  {first.admin_token}"]
-        lines += [] if given_key else [f"first key    {first.key}   (tenant {first.tenant.name})"]
+        lines += [] if given_key or not first.tenant else [f"first key    {first.key}   (tenant {first.tenant.name})"]
         sys.stdout.write("".join(f"gateway: {line}\n" for line in lines))
         sys.stdout.flush()
 
@@ -280,7 +289,14 @@ def _byte_budget(settings: Settings) -> ByteBudget:
 
 def _supervisor(loops: dict[str, Loop], log: Log) -> Supervisor:
     """The loops of this process, by name; their failures go to the log."""
-    supervisor = Supervisor(lambda name, error: log.failed("loop_failed", error, loop=name))
+
+    def on_failure(name: str, error: BaseException) -> None:
+        if isinstance(error, StoreUnavailable):  # foreseen, and told by its own sentence
+            log.warn("loop_waits_for_store", loop=name, reason=str(error))
+        else:
+            log.failed("loop_failed", error, loop=name)
+
+    supervisor = Supervisor(on_failure)
     for name, loop in loops.items():
         supervisor.add(name, loop)
     return supervisor

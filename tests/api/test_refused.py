@@ -15,7 +15,7 @@ from gateway.flow.account import Account
 from gateway.flow.byte_budget import ByteBudget
 from gateway.flow.call_limits import CallLimits
 from gateway.flow.readiness import Readiness
-from gateway.wiring import Services
+from gateway.wiring.serving import Services
 from tests.flow.world import Keys, LoopStore, MemoryLedger, Process
 from tests.support.fake_backends import SimulatedBackends
 

@@ -18,7 +18,7 @@ from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
 from gateway.simulator.sdnext.listener import SimulatedServer
 from gateway.simulator.sdnext.simulation_options import SimulationOptions
-from gateway.wiring import open_management
+from gateway.wiring.desk import open_management
 from tests.support.valkey import RunningValkey
 
 KEY = "sk-test-0123456789abcdefghij"

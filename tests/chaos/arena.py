@@ -18,7 +18,7 @@ import httpx2
 from gateway.domain.managed import Tenant
 from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
-from gateway.wiring import open_management
+from gateway.wiring.desk import open_management
 from tests.chaos.conftest import OwnStore
 from tests.support.pools import AUTHOR, KEY, SMALL
 from tests.support.ports import free_port

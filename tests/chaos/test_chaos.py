@@ -11,7 +11,7 @@ from time import monotonic
 import redis
 
 from gateway.domain.reconciliation import Reconciliation
-from gateway.wiring import open_reconciler
+from gateway.wiring.desk import open_reconciler
 from tests.chaos.arena import Arena
 from tests.support.processes import wait_until_async
 

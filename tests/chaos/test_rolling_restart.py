@@ -12,7 +12,7 @@ import httpx2
 from gateway.domain.managed import Tenant
 from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
-from gateway.wiring import open_management, open_reconciler
+from gateway.wiring.desk import open_management, open_reconciler
 from tests.chaos.balancer import Balancer, balancing
 from tests.support.pools import AUTHOR, KEY, SMALL, Pool
 from tests.support.processes import GatewayProcess, wait_until, wait_until_async

@@ -15,7 +15,7 @@ from time import monotonic
 import pytest
 
 from gateway.settings import Settings
-from gateway.wiring import open_reconciler
+from gateway.wiring.desk import open_reconciler
 from tests.chaos.arena import at_pace
 from tests.chaos.conftest import OwnStore
 from tests.support.pools import SMALL, Pool

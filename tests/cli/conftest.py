@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -14,6 +15,9 @@ from gateway.cli import backend, db, key, plan, queue, tenant, usage
 from gateway.cli.desk import Desk
 from gateway.cli.job import job
 from gateway.settings import BackendSettings
+from tests.contracts.sql.databases import migrated_file
+
+__all__ = ["migrated_file"]
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00 UTC
 APPS = {module.__name__.rpartition(".")[2]: module.app for module in (backend, db, key, plan, queue, tenant, usage)}
@@ -47,5 +51,7 @@ class CommandLine:
 
 
 @pytest.fixture
-def gateway(tmp_path):
+def gateway(tmp_path, migrated_file):
+    """The command line on a database as a first start leaves it, but for the first credentials."""
+    shutil.copy(migrated_file, tmp_path / "gateway.db")
     return CommandLine(f"sqlite:///{tmp_path}/gateway.db")

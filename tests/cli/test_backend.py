@@ -9,7 +9,7 @@ from gateway.cli import backend
 from gateway.cli.desk import Desk
 from gateway.domain.backends import Backend
 from gateway.settings import BackendSettings, Settings
-from gateway.wiring import open_management
+from gateway.wiring.desk import migrate_schema, open_management
 from tests.support.pools import AUTHOR, Sim
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
@@ -46,6 +46,7 @@ def test_a_backend_that_is_removed_gets_its_options_back(gateways, tmp_path):
     desk = Desk(lambda: settings, lambda: 1_800_000_000.0, "cli:tester")
 
     async def add(name, url):
+        await migrate_schema(settings)
         async with open_management(settings) as manager:
             await manager.add_backend(AUTHOR, Backend(name, url))
             await manager.remember_options(AUTHOR, name, {"samples_format": "webp"})

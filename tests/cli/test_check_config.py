@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.check_config import _without_password, told
+from gateway.cli.check_config import told
+from gateway.handover import without_password
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def test_every_mistake_is_named_at_once_with_status_1(tmp_path):
     ],
 )
 def test_a_url_is_shown_without_its_password(url, shown):
-    assert _without_password(url) == shown
+    assert without_password(url) == shown
 
 
 def test_a_backend_that_is_not_managed_says_so(tmp_path):

@@ -5,25 +5,35 @@ import sqlite3
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
+
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.ledger import SqlLedger
-from gateway.wiring import open_outbox
+from gateway.wiring.desk import open_outbox
+from tests.cli.conftest import CommandLine
 from tests.contracts.sql.builders import RECORD
 
 DAY = 86_400.0
 
 
-def test_a_database_is_checked_upgraded_and_checked_again(gateway):
-    assert "Run gateway db upgrade." in gateway("db", "check", status=1)
-    assert gateway.json("db", "upgrade") == {"current": "", "newest": "0002", "is_newest": False}
-    assert gateway.json("db", "check") == {"current": "0002", "newest": "0002", "is_newest": True}
-    assert "newest schema already" in gateway("db", "upgrade")
+@pytest.fixture
+def nowhere(tmp_path):
+    """The command line where nothing was started yet."""
+    return CommandLine(f"sqlite:///{tmp_path}/data/gateway.db")
 
 
-def test_other_commands_give_an_empty_database_its_tables(gateway):
-    gateway("tenant", "list")
+def test_a_database_is_checked_upgraded_and_checked_again(nowhere, tmp_path):
+    assert "Run gateway db upgrade." in nowhere("db", "check", status=1)
+    assert list(tmp_path.iterdir()) == []
+    assert nowhere.json("db", "upgrade") == {"current": "", "newest": "0002", "is_newest": False}
+    assert nowhere.json("db", "check") == {"current": "0002", "newest": "0002", "is_newest": True}
+    assert "newest schema already" in nowhere("db", "upgrade")
 
-    assert gateway.json("db", "check")["is_newest"]
+
+@pytest.mark.parametrize("words", ["tenant list", "tenant create acme", "backend list", "usage", "key list"])
+def test_a_command_where_no_gateway_was_started_makes_no_database_and_says_so(words, nowhere, tmp_path):
+    assert "No gateway was started here yet" in nowhere(*words.split(), status=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_commands_leave_a_database_at_another_schema_alone(gateway):

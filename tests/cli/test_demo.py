@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import stat
 import subprocess
 import threading
 from contextlib import contextmanager
@@ -87,10 +88,27 @@ def test_it_brings_two_servers_whose_model_sets_differ_and_share_one():
     assert len(set(ports)) == 2
 
 
-def test_its_keys_are_random_unless_they_are_given():
-    keys = [prepare(load_settings()).settings.demo_key.get_secret_value() for _ in range(2)]
-    assert all(has_key_form(key) for key in keys)
-    assert keys[0] != keys[1]
+def keys_of(folder):
+    settings = prepare(load_settings(data_dir=folder)).settings
+    return settings.demo_key.get_secret_value(), settings.demo_key_2.get_secret_value()
+
+
+def test_its_keys_are_drawn_once_for_a_folder_and_stay_the_same_over_restarts(tmp_path):
+    here = keys_of(tmp_path / "here")
+    assert all(map(has_key_form, here))
+    assert keys_of(tmp_path / "here") == here
+    assert not set(keys_of(tmp_path / "there")) & set(here)
+    assert stat.S_IMODE((tmp_path / "here" / "demo-keys").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kept", ["", "sk-short sk-short", f"{KEY} {KEY}", "x" * 100])
+def test_kept_keys_that_cannot_be_used_are_drawn_anew(kept, tmp_path):
+    (tmp_path / "demo-keys").write_text(kept)
+    assert all(map(has_key_form, keys_of(tmp_path)))
+    assert keys_of(tmp_path) == keys_of(tmp_path)
+
+
+def test_given_keys_are_the_demos_keys():
     given = prepare(load_settings(demo_key=KEY, demo_key_2=KEY + "2")).settings
     assert (given.demo_key.get_secret_value(), given.demo_key_2.get_secret_value()) == (KEY, KEY + "2")
 
@@ -155,7 +173,7 @@ def test_with_simulated_servers_all_of_it_starts_and_ends_as_one(gateways):
     wait_until(lambda: "picture.png" in gateway.output or gateway.process.poll() is not None, "the welcome is printed")
     assert len(re.findall(r"key sk-\S+  may use", gateway.output)) == 2
     assert len(gateway.descendants("sim-backend")) == 2
-    assert len(gateway.descendants("--fd")) == 2
+    assert len(gateway.descendants("--channel-fd")) == 2
     gateway.press_ctrl_c()
     assert gateway.ended() == 0
     assert gateway.left_behind() == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.domain.backends import Backend
 from gateway.settings import Settings
-from gateway.wiring import open_management
+from gateway.wiring.desk import migrate_schema, open_management
 from tests.support.pools import AUTHOR, Sim
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
@@ -39,7 +39,9 @@ def test_declared_and_added_backends_are_examined_and_what_must_be_changed_is_st
     well = simulated(gateways, "well")
 
     async def add():
-        async with open_management(Settings(data_dir=tmp_path / "data", alone=True)) as manager:
+        settings = Settings(data_dir=tmp_path / "data", alone=True)
+        await migrate_schema(settings)
+        async with open_management(settings) as manager:
             await manager.add_backend(AUTHOR, Backend("added", well.url))
 
     asyncio.run(add())

@@ -17,7 +17,7 @@ import pytest
 from gateway.domain.managed import Tenant
 from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
-from gateway.wiring import open_management
+from gateway.wiring.desk import open_management
 from tests.contracts.sql.postgres import postgres
 from tests.support.pools import AUTHOR, KEY, SMALL, Pool
 from tests.support.processes import wait_until

@@ -170,9 +170,33 @@ async def test_given_first_credentials_are_the_ones_that_work(empty_office):
     assert (await empty_office.key_store.find_admin(digest_of(given))).name == "first"
 
 
-async def test_a_database_that_somebody_uses_is_left_alone_at_the_start(office):
-    assert await office.credentials.first_run(ALICE, key=OWN) is None
-    assert await expiry_of(office, OWN) == "nobody"
+async def test_a_database_that_had_its_first_start_is_left_alone(empty_office):
+    await empty_office.credentials.first_run(ALICE)
+    assert await empty_office.credentials.first_run(ALICE, key=OWN) is None
+    assert await expiry_of(empty_office, OWN) == "nobody"
+
+
+async def test_commands_typed_before_the_first_start_do_not_swallow_its_first_credentials(empty_office):
+    office = empty_office
+    await office.manager.create_tenant(ALICE, "default")
+    await office.credentials.create_key(ALICE, KeyRequest("default", "first"))
+
+    first = await office.credentials.first_run(ALICE)
+
+    assert first.tenant.name == "default-2"
+    assert (await office.key_store.find_caller(digest_of(first.key))).tenant_id == first.tenant.id
+    assert (await office.key_store.find_admin(digest_of(first.admin_token))).role is Role.ADMIN
+
+
+async def test_a_first_key_that_a_command_made_already_stays_whose_it_is(empty_office):
+    office = empty_office
+    tenant = await office.manager.create_tenant(ALICE, "acme")
+    await office.credentials.create_key(ALICE, KeyRequest("acme", "laptop", secret=OWN))
+
+    first = await office.credentials.first_run(ALICE, key=OWN)
+
+    assert await office.manager.all_of(Tenant) == [tenant]
+    assert (await office.key_store.find_admin(digest_of(first.admin_token))).name == "first"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from gateway.domain.managed import KeptPlan, Key, Tenant
 from gateway.flow.changes import Author
 from gateway.flow.seed import DEMO_LIMITS, DEMO_PLAN, DemoKeys, first_run, seed_demo
 from gateway.settings import Settings
-from gateway.wiring import open_management
+from gateway.wiring.desk import migrate_schema, open_management
 
 AUTHOR = Author("start", 1_700_000_000.0)
 KEYS = DemoKeys("sk-demo-one-0123456789", "sk-demo-two-0123456789", "red")
@@ -20,7 +20,9 @@ KEYS = DemoKeys("sk-demo-one-0123456789", "sk-demo-two-0123456789", "red")
 @asynccontextmanager
 async def managers(folder, count=1):
     """That many processes' view of one database."""
-    async with open_management(Settings(data_dir=folder, alone=True)) as first:
+    settings = Settings(data_dir=folder, alone=True)
+    await migrate_schema(settings)
+    async with open_management(settings) as first:
         yield [
             first,
             *[type(first)(first._bookkeeper, first._usage_books, first._announcer, secrets.token_bytes)] * (count - 1),

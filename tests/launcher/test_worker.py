@@ -217,12 +217,12 @@ async def fail_when_cancelled(scope, receive, send):
 
 async def test_a_cancellation_that_is_not_the_end_of_grace_is_passed_on():
     sent = []
-    assert isinstance(await cancelled(Gate(wait_for_ever), sent), asyncio.CancelledError)
+    assert isinstance(await cancelled(Gate(wait_for_ever, pytest.fail), sent), asyncio.CancelledError)
     assert sent == []
 
 
 async def test_an_answer_that_has_begun_is_never_answered_twice():
-    gate, sent = Gate(begin_and_wait_for_ever), []
+    gate, sent = Gate(begin_and_wait_for_ever, pytest.fail), []
     gate.is_over = True
     assert isinstance(await cancelled(gate, sent), asyncio.CancelledError)
     assert [message["type"] for message in sent] == ["http.response.start"]
@@ -233,7 +233,7 @@ async def test_a_refusal_at_the_end_bears_what_every_answer_to_the_request_does(
         scope["state"] = {"answer_headers": [(b"x-request-id", b"mine")]}
         await asyncio.Event().wait()
 
-    gate, sent = Gate(application), []
+    gate, sent = Gate(application, pytest.fail), []
     gate.is_over = True
     assert await cancelled(gate, sent) is None
     assert (sent[0]["status"], dict(sent[0]["headers"])[b"x-request-id"]) == (503, b"mine")
@@ -241,14 +241,14 @@ async def test_a_refusal_at_the_end_bears_what_every_answer_to_the_request_does(
 
 
 async def test_a_start_that_is_cancelled_by_us_is_not_reported_as_failed():
-    gate, sent = Gate(fail_when_cancelled), []
+    gate, sent = Gate(fail_when_cancelled, pytest.fail), []
     gate.is_draining = True
     assert await cancelled(gate, sent, "lifespan") is None
     assert sent == []
 
 
 async def test_a_start_that_is_cancelled_otherwise_is_reported():
-    gate, sent = Gate(fail_when_cancelled), []
+    gate, sent = Gate(fail_when_cancelled, pytest.fail), []
     assert isinstance(await cancelled(gate, sent, "lifespan"), asyncio.CancelledError)
     assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
 
@@ -259,7 +259,7 @@ async def test_what_is_neither_call_nor_life_passes_untouched():
     async def application(*everything):
         seen.append(everything)
 
-    gate = Gate(application)
+    gate = Gate(application, pytest.fail)
     gate.is_draining = True
     await gate({"type": "websocket"}, "receive", "send")
     assert seen == [({"type": "websocket"}, "receive", "send")]

@@ -21,7 +21,7 @@ from gateway.domain.managed import Tenant
 from gateway.flow.changes import Author
 from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
-from gateway.wiring import open_management
+from gateway.wiring.desk import open_management
 from tests.support.ports import free_port
 from tests.support.processes import GatewayProcess, Gateways, wait_until
 from tests.support.valkey import RunningValkey

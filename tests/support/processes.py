@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -103,10 +103,12 @@ class GatewayProcess:
         everyone = processes_mentioning(str(self.home)) | processes_mentioning(str(self.temporary))
         return {pid: line for pid, line in everyone.items() if pid != self.process.pid and part in line}
 
-    def get(self, path: str, timeout_s: float = 10.0) -> tuple[int, dict[str, str], bytes]:
+    def get(
+        self, path: str, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (names in lower case) and body of one GET on a connection of its own; OSError if it fails."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)) as connection:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=dict(headers or {}))
             answer = connection.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 

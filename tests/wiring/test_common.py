@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.backends import Backend
-from gateway.wiring import backends_of, wall_clock
+from gateway.wiring.common import backends_of, wall_clock
 from tests.api.whole import settings_for
 
 

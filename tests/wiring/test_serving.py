@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.adapters.redis.check import UnfitServer
 from gateway.domain.managed import Tenant
-from gateway.wiring import open_management, open_services
+from gateway.wiring.desk import open_management
+from gateway.wiring.serving import open_services
+from gateway.wiring.start import StartFailed
 from tests.adapters.redis.test_check import server_that_says
 from tests.api.whole import KEY, opened, settings_for
 
@@ -61,7 +62,7 @@ async def test_a_start_that_fails_half_way_closes_what_was_opened(tmp_path, valk
 
 async def test_a_store_that_appears_late_and_is_unfit_ends_the_process_with_the_cause(tmp_path, unused_tcp_port):
     ended, told = [], asyncio.Event()
-    state = SimpleNamespace(end_process=lambda why: (ended.append(why), told.set()))
+    state = SimpleNamespace(cannot_start=lambda why: (ended.append(why), told.set()))
     settings = settings_for(tmp_path, f"redis://127.0.0.1:{unused_tcp_port}?protocol=2", [])
     async with open_services(settings, state) as services, asyncio.timeout(30):
         assert not services.readiness.is_serving()
@@ -73,7 +74,7 @@ async def test_a_store_that_appears_late_and_is_unfit_ends_the_process_with_the_
 async def test_a_store_that_is_there_and_unfit_ends_the_start_with_the_cause(tmp_path, valkey):
     valkey.client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        with pytest.raises(UnfitServer, match="Set maxmemory-policy to noeviction"):
+        with pytest.raises(StartFailed, match="Set maxmemory-policy to noeviction"):
             async with open_services(settings_for(tmp_path, valkey.url, []), SimpleNamespace()):
                 pass
     finally:

@@ -65,7 +65,7 @@ class Connection:
     `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
     `observe` is told of everything sent: a script's name, or `command`, and the seconds until its answer or failure;
     `health` whether the server did it.
-    Not `is_open`, it sends nothing until `open`.
+    Not `is_open`, it sends nothing until `open`. `url` may hold a password.
     """
 
     def __init__(  # noqa: PLR0913 - by keyword all but two
@@ -79,6 +79,7 @@ class Connection:
         health: StoreHealth | None = None,
         is_open: bool = True,
     ) -> None:
+        self.url = url
         self.namespace = namespace
         self.offset_ms = offset_ms
         self.breaks = 0

@@ -10,12 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gateway.adapters.redis.check import check_deployment, check_server, end_lease_of_another_start
+from gateway.adapters.redis.check import UnfitServer, check_deployment, check_server, end_lease_of_another_start
 from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
+from gateway.adapters.redis.refusals import refusal, waiting
 from gateway.domain.errors import StoreUnavailable
 
 ASK_EVERY_S = 1.0
+
+
+def _say_nothing(_reason: str) -> None:
+    """For who does not tell."""
 
 
 class Introduction:
@@ -34,22 +39,30 @@ class Introduction:
         self._has_run_before = has_run_before
         self._owes_word = False
         self.is_over = False
+        self.waits_for = ""
 
     async def attempt(self, deployment_id: str) -> None:
-        """Ask once; then the connection is open. Raises UnfitServer, StoreUnavailable."""
+        """Ask once; then the connection is open. Raises UnfitServer, also for a store that refuses for good; and
+        StoreUnavailable for one that is not there yet: `waits_for` is the reason then.
+        """
         asking = self._connect()
         try:
             await check_server(asking)
             is_empty = await check_deployment(asking, deployment_id)
             await end_lease_of_another_start(asking)
+        except StoreUnavailable as error:
+            if reason := await refusal(asking.url, error):
+                raise UnfitServer(reason) from error
+            self.waits_for = waiting(error)
+            raise
         finally:
             await asking.close()
         self._jobs.belongs_to(deployment_id, has_lost_data=is_empty and await self._has_run_before())
         self._connection.open()
         self.is_over = True
 
-    async def insist(self, deployment_id: str) -> None:
-        """Ask until the store is there. Raises UnfitServer."""
+    async def insist(self, deployment_id: str, on_waiting: Callable[[str], None] = _say_nothing) -> None:
+        """Ask until the store is there; `on_waiting` is told each time what is waited for. Raises UnfitServer."""
         while not self.is_over or self._owes_word:
             try:
                 if not self.is_over:
@@ -58,6 +71,7 @@ class Introduction:
                     await self._jobs.keys_changed()
                     self._owes_word = False
             except StoreUnavailable:
+                on_waiting(self.waits_for)
                 await asyncio.sleep(ASK_EVERY_S)
 
     async def keys_changed(self) -> None:

@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from sqlalchemy import delete, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.adapters.sql.engine import Database
+from gateway.adapters.sql.engine import Database, inserting
 from gateway.adapters.sql.rows import form_of
 from gateway.adapters.sql.tables import audit_log, keys, meta, speeds, tenants
 from gateway.domain.managed import AuditEntry, EditConflict, Key, Managed, NameTaken, Speed, SpeedOf, Thing, word_for
@@ -45,7 +44,7 @@ class SqlBookkeeper:
         """Keep these, in place of what was kept for the same backend and name."""
         if not learned:
             return
-        statement = (sqlite.insert if self._database.is_sqlite else postgresql.insert)(speeds)
+        statement = inserting(self._database.is_sqlite)(speeds)
         upsert = statement.on_conflict_do_update(
             index_elements=list(speeds.primary_key),
             set_={"seconds": statement.excluded.seconds, "learned_at": statement.excluded.learned_at},
@@ -143,7 +142,7 @@ class SqlBooks:
 
     async def claim(self, name: str, value: str) -> str:
         """Keep `value` under `name` unless something is kept there; what is kept there now."""
-        statement = (sqlite.insert if self._is_sqlite else postgresql.insert)(meta).values(name=name, value=value)
+        statement = inserting(self._is_sqlite)(meta).values(name=name, value=value)
         await self._connection.execute(statement.on_conflict_do_nothing())
         kept = await self._connection.execute(select(meta.c.value).where(meta.c.name == name))
         return str(kept.scalar_one())

@@ -9,8 +9,12 @@ connections, which refuse to write.
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
 import re
+import socket
 import sqlite3
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -18,8 +22,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from asyncpg import PostgresError  # type: ignore[import-untyped]
-from asyncpg.exceptions import DataError as UnencodableError  # type: ignore[import-untyped]
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -34,6 +36,7 @@ _STATEMENT_S = 10.0
 _POOL_WAIT_S = 10.0
 _READERS = 4
 _POSTGRES_CONNECTIONS = 10
+_OF_THE_DIALECT = {"prepared_statement_cache_size", "prepared_statement_name_func", "async_fallback"}
 _SQLITE_DRIVER, _POSTGRES_DRIVER = "sqlite+aiosqlite", "postgresql+asyncpg"
 _DRIVERS = MappingProxyType(
     {
@@ -73,9 +76,24 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(str(url.database)) if url.drivername == _SQLITE_DRIVER else None
 
 
+def inserting(is_sqlite: bool) -> Any:  # noqa: ANN401 - both dialects' `insert` have the ON CONFLICT that each calls its own
+    """The `insert` of one dialect, whose ON CONFLICT SQLAlchemy's own lacks; the other is not imported."""
+    if is_sqlite:
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert
+
+
+class DatabaseFailed(StoreUnavailable):
+    """The database could not be reached, or did not do it; the sentence says why and holds no address."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn what the drivers raise into StoreUnavailable; broken constraints pass, their meaning is the caller's."""
+    """Turn what the drivers raise into DatabaseFailed; broken constraints pass, their meaning is the caller's."""
     try:
         yield
     except IntegrityError:
@@ -83,10 +101,34 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         if is_full(error):
             raise StoreUnavailable("The database's disk is full; its operator must make room.") from error
-        raise StoreUnavailable(f"The database did not do it: {_plain(error)}") from error
-    except (SQLAlchemyError, PostgresError, sqlite3.Error, OSError) as error:
+        raise DatabaseFailed(f"The database did not do it: {_plain(error)}.") from error
+    except Exception as error:
         # SQLAlchemyError: no connection of the pool became free. The others come from asyncpg while it connects.
-        raise StoreUnavailable(f"The database cannot be reached: {type(error).__name__}.") from error
+        foreseen = (SQLAlchemyError, sqlite3.Error, OSError, *_of_asyncpg("PostgresError", "InterfaceError"))
+        if not isinstance(error, foreseen):
+            raise
+        raise DatabaseFailed(f"The database cannot be reached: {_why_not(error)}.") from error
+
+
+def _of_asyncpg(*names: str) -> tuple[type[Exception], ...]:
+    """These errors of asyncpg; none as long as nothing has loaded it, which only a PostgreSQL's address does."""
+    loaded = sys.modules.get("asyncpg.exceptions")
+    return tuple(getattr(loaded, name) for name in names) if loaded else ()
+
+
+def _why_not(error: Exception) -> str:
+    match error:
+        case socket.gaierror():
+            return "the name of its host is not known"
+        case TimeoutError():
+            return "it gave no answer in time"
+        case OSError() if error.errno:
+            return os.strerror(error.errno).lower()
+        case ConnectionError() if "SSL" in str(error):
+            return "it speaks no TLS, which its address asks for"
+        case sqlite3.Error():
+            return str(error)
+    return type(error).__name__
 
 
 def is_full(error: DBAPIError) -> bool:
@@ -105,14 +147,14 @@ def refusal_of(error: BaseException) -> str:
     state = str(getattr(cause.orig, "sqlstate", None) or "")
     is_refused = isinstance(cause, IntegrityError) or state[:2] in ("22", "23")
     # asyncpg itself refuses what it cannot encode; there is no SQLSTATE then.
-    is_refused = is_refused or isinstance(getattr(cause.orig, "__cause__", None), UnencodableError)
+    is_refused = is_refused or isinstance(getattr(cause.orig, "__cause__", None), _of_asyncpg("DataError"))
     return _plain(cause) if is_refused else ""
 
 
 def _plain(error: DBAPIError) -> str:
     """The driver's own sentence without the statement and its values, which may hold digests."""
     text = str(error.orig).splitlines() or [type(error.orig).__name__]
-    return re.sub(r"^<class '[^']*'>: ", "", text[0])
+    return re.sub(r"^<class '[^']*'>: ", "", text[0]).rstrip(".")
 
 
 class Database:
@@ -176,7 +218,15 @@ class Database:
 
 
 def postgres_engine(url: URL, statement_s: float | None) -> AsyncEngine:
-    """A pool of connections to PostgreSQL; a statement that takes longer than `statement_s` seconds is given up."""
+    """A pool of connections to PostgreSQL; a statement that takes longer than `statement_s` seconds is given up.
+
+    InvalidRequest if the address has a parameter that the driver does not know.
+    """
+    import asyncpg  # type: ignore[import-untyped]  # a tenth of a second, of use to nobody on SQLite
+
+    unknown = url.query.keys() - inspect.signature(asyncpg.connect).parameters.keys() - _OF_THE_DIALECT
+    if unknown:
+        raise InvalidRequest(f"The database address has a parameter that is not known: {', '.join(sorted(unknown))}.")
     return create_async_engine(
         url,
         pool_size=_POSTGRES_CONNECTIONS,

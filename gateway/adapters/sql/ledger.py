@@ -15,10 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, Select, case, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from gateway.adapters.sql.engine import Database, refusal_of
+from gateway.adapters.sql.engine import Database, inserting, refusal_of
 from gateway.adapters.sql.tables import keys, ledger, meta, tenants
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.jobs import Operation, Outcome
@@ -83,7 +82,7 @@ class SqlLedger:
 
     async def note_count(self, count: Count) -> None:
         """Keep how many jobs were admitted since then, in place of what was kept for the same beginning."""
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        insert = inserting(self._database.is_sqlite)
         statement = insert(meta).values(name=f"{_COUNT}{count.since!r}", value=str(count.admitted))
         statement = statement.on_conflict_do_update(
             index_elements=[meta.c.name], set_={"value": statement.excluded.value}
@@ -131,12 +130,13 @@ class SqlLedger:
 
 
 def _upsert(is_sqlite: bool) -> Insert:
-    statement = (sqlite.insert if is_sqlite else postgresql.insert)(ledger)
-    return statement.on_conflict_do_update(
+    statement = inserting(is_sqlite)(ledger)
+    upsert: Insert = statement.on_conflict_do_update(
         index_elements=[ledger.c.job_id],
         set_={column.name: statement.excluded[column.name] for column in ledger.c if column.name != "job_id"},
         where=(ledger.c.outcome == Outcome.LOST) & (statement.excluded.outcome != Outcome.LOST),
     )
+    return upsert
 
 
 def _row_of(record: Record) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +27,15 @@ from gateway.adapters.sql.engine import (
     parse_url,
     postgres_engine,
     sqlite_file,
-    sqlite_reader,
     sqlite_writer,
     translated,
 )
+from gateway.adapters.sql.schema import Schema
 from gateway.domain.errors import StoreUnavailable
 
 _LOCK_WAIT_S = 120.0
 _LOCK_LOOK_S = 0.05
 _ADVISORY_LOCK = 0x5D_4E_87_01  # any number no other program takes in this database
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """The revision a database is at ("" for an empty one) and the newest one this gateway knows."""
-
-    current: str
-    newest: str
-
-    @property
-    def is_newest(self) -> bool:
-        """Whether there is nothing to migrate."""
-        return self.current == self.newest
 
 
 async def migrate(url: str) -> Schema:
@@ -69,21 +55,6 @@ async def migrate(url: str) -> Schema:
     async with _file_lock(file.with_name(file.name + ".lock")):
         await asyncio.to_thread(_write_ahead, file)
         return await _migrated(sqlite_writer(parsed), lock="")
-
-
-async def check(url: str) -> Schema:
-    """The database's schema against the newest one; changes nothing. StoreUnavailable if it cannot be reached."""
-    parsed = parse_url(url)
-    file = sqlite_file(parsed)
-    if file is not None and not file.exists():
-        return Schema(current="", newest=_newest())
-    engine = postgres_engine(parsed, statement_s=None) if file is None else sqlite_reader(parsed)
-    try:
-        with translated():
-            async with engine.connect() as connection:
-                return Schema(current=await connection.run_sync(_current), newest=_newest())
-    finally:
-        await engine.dispose()
 
 
 async def _migrated(engine: AsyncEngine, lock: str) -> Schema:
@@ -119,10 +90,6 @@ def _upgrade(connection: Connection) -> Schema:
 
 def _scripts() -> ScriptDirectory:
     return ScriptDirectory(str(Path(__file__).with_name("migrations")))
-
-
-def _newest() -> str:
-    return _scripts().get_current_head() or ""
 
 
 def _current(connection: Connection) -> str:

@@ -10,10 +10,9 @@ from bisect import bisect_right
 from collections import Counter
 
 from sqlalchemy import BigInteger, ColumnElement, Table, Text, cast, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.adapters.sql.engine import Database
+from gateway.adapters.sql.engine import Database, inserting
 from gateway.adapters.sql.ledger import PRUNED, SqlLedger
 from gateway.adapters.sql.tables import audit_log, ledger, meta
 
@@ -53,7 +52,7 @@ class SqlPruner:
             return (await connection.execute(delete(audit_log).where(audit_log.c.id.in_(some)))).rowcount
 
     async def _note(self, connection: AsyncConnection, name: str, number: int) -> None:
-        statement = (sqlite.insert if self._database.is_sqlite else postgresql.insert)(meta)
+        statement = inserting(self._database.is_sqlite)(meta)
         more = cast(cast(meta.c.value, BigInteger) + number, Text)
         statement = statement.values(name=name, value=str(number))
         await connection.execute(statement.on_conflict_do_update(index_elements=[meta.c.name], set_={"value": more}))

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import email.utils
 import signal
+import socket
 from typing import TYPE_CHECKING, Any, Self
 
 from uvicorn import Config
@@ -42,13 +43,22 @@ class _Protocol(HttpToolsProtocol):
 
 
 class SimulatedServer:
-    """A simulated SD.Next listening on `host:port` (0: any free port). Use it with `async with`."""
+    """A simulated SD.Next listening on `host:port` (0: any free port), or on a socket that listens already. Use it with
+    `async with`.
+    """
 
-    def __init__(self, options: SimulationOptions, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        options: SimulationOptions,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        listening: socket.socket | None = None,
+    ) -> None:
         self.app = create_simulated_sdnext(options)
         self.simulation: Simulation = self.app.state.simulation
         self.exit_status: int | None = None
         self._host, self._port = host, port
+        self._listening = listening
         self._state = ServerState()
         self._listener: asyncio.Server | None = None
         self._dead = asyncio.Event()
@@ -86,7 +96,10 @@ class SimulatedServer:
         def connection() -> asyncio.Protocol:
             return _Protocol(config=config, server_state=self._state, app_state={}, _loop=loop)
 
-        self._listener = await loop.create_server(connection, self._host, self._port, backlog=2048)
+        if self._listening is not None:  # a copy, as what listens is closed by `refuse`
+            self._listener = await loop.create_server(connection, sock=self._listening.dup(), backlog=2048)
+        else:
+            self._listener = await loop.create_server(connection, self._host, self._port, backlog=2048)
         self._port = self._listener.sockets[0].getsockname()[1]
 
     def refuse(self, seconds: float | None = None) -> None:
@@ -127,12 +140,11 @@ class SimulatedServer:
             transport.abort()
 
 
-async def serve_until_ended(options: SimulationOptions, host: str, port: int, announce: Callable[[str], None]) -> int:
+async def serve_until_ended(server: SimulatedServer, announce: Callable[[str], None]) -> int:
     """Serve until SIGTERM, SIGINT or a simulated death; returns the exit status. Open connections are dropped.
 
-    `announce` is told the address once it answers.
+    `announce` is told the address once it answers. Raises OSError if the port is taken.
     """
-    server = SimulatedServer(options, host, port)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers in its loops
@@ -142,7 +154,11 @@ async def serve_until_ended(options: SimulationOptions, host: str, port: int, an
         return await server.wait_dead()
 
 
-def run_until_ended(options: SimulationOptions, host: str, port: int, announce: Callable[[str], None]) -> int:
+def run_until_ended(make: Callable[[], SimulatedServer], announce: Callable[[str], None]) -> int:
     """`serve_until_ended` on a new event loop, uvloop's where there is one."""
+
+    async def serve() -> int:
+        return await serve_until_ended(make(), announce)
+
     with asyncio.Runner(loop_factory=Config("").get_loop_factory()) as runner:
-        return runner.run(serve_until_ended(options, host, port, announce))
+        return runner.run(serve())

@@ -15,6 +15,8 @@ from typing import TypeAlias
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
+from gateway.simulator.sdnext.things import draw_things, has_water, palette_for, words_of
+
 Color: TypeAlias = tuple[int, int, int]
 _SMALL = 160  # the sky and all soft things are painted this wide and enlarged: costs the same at every size
 
@@ -82,10 +84,17 @@ class Painter:
     def _landscape(self, subject: Subject) -> Image.Image:
         dice = _dice(f"{subject.prompt}|{subject.model}|{subject.seed}")
         detail = _dice(f"{subject.variation}|{subject.seed}")
-        palette = _PALETTES[(_dice(subject.model)[0] + dice[0] % 3) % len(_PALETTES)]
+        words = words_of(subject.prompt)
+        light = palette_for(words)
+        palette = _PALETTES[(_dice(subject.model)[0] + dice[0] % 3) % len(_PALETTES) if light is None else light]
         picture = _sky(subject, palette, dice)
         draw = ImageDraw.Draw(picture)
         for layer in range(4):
+            if layer == 2 and has_water(words):  # noqa: PLR2004 - before the two nearest ridges
+                _flood(draw, picture.size, palette)
+                continue
+            if layer == 3:  # noqa: PLR2004 - the nearest ridge hides what they stand on
+                draw_things(draw, picture.size, words, dice[20:])
             fill = _mixed(palette.far, palette.near, layer / 3)
             ridge = _ridge(picture.size, layer, dice, detail)
             draw.polygon(ridge, fill=fill)
@@ -146,6 +155,18 @@ def _sky(subject: Subject, palette: Palette, dice: bytes) -> Image.Image:
     picture = sky.resize((width, height), Image.Resampling.BILINEAR)
     ImageDraw.Draw(picture).ellipse(_disc((width, height), center, radius), fill=palette.sun)
     return picture
+
+
+def _flood(draw: ImageDraw.ImageDraw, size: tuple[int, int], palette: Palette) -> None:
+    """Water in place of a layer of hills, lighter towards the horizon, with a few waves."""
+    width, height = size
+    horizon, rows = height * 0.66, 24
+    for row in range(rows):
+        top = horizon + (height - horizon) * row / rows
+        draw.rectangle((0, top, width, height), fill=_mixed(palette.low, palette.top, 0.25 + 0.75 * row / rows))
+        if row % 4 == 1:
+            left = (row * 37 % 100) / 100 * width
+            draw.line((left, top, left + width * 0.12, top), fill=palette.low, width=max(1, height // 200))
 
 
 def _disc(size: tuple[int, int], center: tuple[float, float], radius: float) -> tuple[float, float, float, float]:

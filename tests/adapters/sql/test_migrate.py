@@ -11,7 +11,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from gateway.adapters.sql.engine import Database
-from gateway.adapters.sql.migrate import Schema, check, migrate
+from gateway.adapters.sql.migrate import migrate
+from gateway.adapters.sql.schema import Schema, check_schema
 from gateway.adapters.sql.tables import METADATA
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.managed import KeptPlan
@@ -19,10 +20,10 @@ from gateway.domain.plans import Plan
 
 
 async def test_an_empty_database_is_brought_to_the_newest_schema_and_the_second_time_nothing_is_done(empty_url):
-    assert await check(empty_url) == Schema(current="", newest="0002")
+    assert await check_schema(empty_url) == Schema(current="", newest="0002")
     assert await migrate(empty_url) == Schema(current="", newest="0002")
     assert await migrate(empty_url) == Schema(current="0002", newest="0002")
-    assert (await check(empty_url)).is_newest
+    assert (await check_schema(empty_url)).is_newest
 
 
 async def test_the_migrations_make_exactly_the_tables_that_the_code_uses(url, database):
@@ -60,7 +61,7 @@ async def test_a_database_from_a_newer_gateway_is_refused_and_left_alone(url, da
     with pytest.raises(StoreUnavailable, match="newer one was here"):
         await migrate(url)
 
-    assert (await check(url)).current == "9999"
+    assert (await check_schema(url)).current == "9999"
 
 
 async def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(empty_url):
@@ -100,10 +101,10 @@ async def test_a_migration_of_sqlite_waits_while_another_process_migrates(tmp_pa
         migration = asyncio.ensure_future(migrate(url))
         done, _ = await asyncio.wait({migration}, timeout=0.3)
         assert not done
-        assert not (await check(url)).current
+        assert not (await check_schema(url)).current
 
     assert (await migration).current == ""
-    assert (await check(url)).is_newest
+    assert (await check_schema(url)).is_newest
 
 
 async def test_a_percent_sign_or_a_space_in_the_path_of_the_file_does_no_harm(tmp_path):
@@ -111,7 +112,7 @@ async def test_a_percent_sign_or_a_space_in_the_path_of_the_file_does_no_harm(tm
 
     await migrate(url)
 
-    assert (await check(url)).is_newest
+    assert (await check_schema(url)).is_newest
 
 
 async def test_a_directory_that_cannot_be_made_is_told(tmp_path):

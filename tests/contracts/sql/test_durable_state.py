@@ -14,7 +14,8 @@ from sqlalchemy import event
 from gateway.adapters.sql.books import SqlBookkeeper
 from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.ledger import SqlLedger
-from gateway.adapters.sql.migrate import check, migrate
+from gateway.adapters.sql.migrate import migrate
+from gateway.adapters.sql.schema import check_schema
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.keys import Grants, Names
 from gateway.domain.managed import EditConflict, Key, Tenant
@@ -98,7 +99,7 @@ async def test_edits_from_several_processes_at_once_are_all_kept(url, bookkeeper
 async def test_an_empty_database_is_migrated_once_by_several_processes_that_start_together(empty_url):
     assert await asyncio.gather(*(run_process(empty_url, edits=1) for _ in range(3))) == [(0, b"")] * 3
 
-    assert (await check(empty_url)).is_newest
+    assert (await check_schema(empty_url)).is_newest
 
 
 async def test_of_migrations_at_once_only_one_finds_an_empty_database(empty_url):
