@@ -2,7 +2,13 @@
 PYTHON ?= python3
 PORT ?= 8080
 WORKERS ?= 1
-VENV := .venv
+# `.venv` has the version it was made with; another one, asked for with PYTHON=..., gets `.venv-3.13` beside it.
+ifneq ($(origin PYTHON),file)
+WANTED := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+$(if $(WANTED),,$(error PYTHON=$(PYTHON) is no Python that runs))
+THERE := $(shell .venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+endif
+VENV ?= $(if $(filter-out $(WANTED),$(THERE)),.venv-$(WANTED),.venv)
 BIN := $(VENV)/bin
 TESTS ?= tests
 IMAGE ?= sdnext-gateway
@@ -17,6 +23,7 @@ help:  ## list the targets
 $(VENV)/.runtime: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; print("$(VENV) has Python %d.%d.%d" % sys.version_info[:3])'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -25,7 +32,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-setup: $(VENV)/.runtime  ## create .venv from the hash-pinned lock and put the gateway command there
+setup: $(VENV)/.runtime  ## create .venv from the hash-pinned lock and put the gateway command there: PYTHON=python3.13
 setup-dev: $(VENV)/.dev  ## the same with what check and test need
 
 run: setup  ## a working gateway with two simulated GPUs: PORT=8080 WORKERS=1
@@ -77,7 +84,7 @@ lock:  ## pin every dependency anew, with hashes (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --group pyproject.toml:build --group pyproject.toml:dev --extra tracing -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:  ## remove what setup, run and test made
-	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 bench: setup-dev  ## cost of a call beside nginx (and LiteLLM: PEERS=litellm): QUICK=1 RECORD=1 ONLY=speed,memory,growth
 	@command -v nginx >/dev/null && command -v wrk >/dev/null || { echo "make bench needs nginx and wrk: apt-get install nginx-light wrk"; exit 1; }
