@@ -88,7 +88,7 @@ async def through(pool: Pool, store: OwnStore, begin, end, away_s: float) -> Non
         async def is_served() -> bool:
             return (await client.post(TXT2IMG, json=BLUE)).status_code == 200
 
-        await wait_until_async(is_served, "new calls are served again", within_s=30)
+        await wait_until_async(is_served, "new calls are served again")
 
 
 async def everything_adds_up(pool: Pool, store: OwnStore) -> None:
@@ -99,9 +99,9 @@ async def everything_adds_up(pool: Pool, store: OwnStore) -> None:
             found = await reconciler.reconcile()
             return (found.difference, found.unaccounted, found.open, found.unwritten) == (0, 0, 0, 0)
 
-        await wait_until_async(is_settled, "the ledger adds up", within_s=15)
+        await wait_until_async(is_settled, "the ledger adds up")
     prefix = "{gateway}:"
-    wait_until(lambda: not store.client.hlen(f"{prefix}slot"), "no slot is held", within_s=15)
+    wait_until(lambda: not store.client.hlen(f"{prefix}slot"), "no slot is held")
     left = [key for pattern in ("out:*", "run:*", "held:*") for key in store.client.scan_iter(prefix + pattern)]
     assert left == []
     with closing(sqlite3.connect(settings.data_dir / "gateway.db")) as database:

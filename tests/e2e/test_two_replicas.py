@@ -23,6 +23,7 @@ from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
 from gateway.wiring import open_management
 from tests.contracts.sql.postgres import postgres
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import AUTHOR, KEY, SMALL, Pool
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
@@ -97,7 +98,7 @@ class Replicas:
             {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 - as above
                 return answer.status, len(json.loads(answer.read())["images"])
         except urllib.error.HTTPError as refused:
             return refused.code, json.loads(refused.read())["error"]
@@ -135,7 +136,7 @@ class Replicas:
         finally:
             self._stop.set()
             for caller in callers:
-                caller.join(60)
+                caller.join(PATIENCE_S)
         return result
 
 
@@ -188,12 +189,12 @@ def balanced(replicas, folder):
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def is_served(port):
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=PATIENCE_S) as answer:
             return answer.status == 200
     except OSError:
         return False

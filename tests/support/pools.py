@@ -20,6 +20,7 @@ from gateway.flow.changes import Author
 from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
 from gateway.wiring import open_management
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.processes import GatewayProcess, Gateways, wait_until
 from tests.support.valkey import RunningValkey
@@ -47,7 +48,7 @@ class Sim:
         request = urllib.request.Request(  # noqa: S310 - our own server
             self.url + path, data=data, method=method, headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 - as above
             return json.loads(answer.read() or b"null")
 
     def received(self, path: str) -> list[dict[str, Any]]:
@@ -142,7 +143,7 @@ class Pool:
         return httpx2.AsyncClient(
             base_url=f"http://127.0.0.1:{self.gateway.port}",
             headers={"Authorization": f"Bearer {key}"},
-            timeout=120,
+            timeout=PATIENCE_S,
             limits=httpx2.Limits(max_connections=None),
         )
 

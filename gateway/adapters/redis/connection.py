@@ -62,6 +62,7 @@ class Connection:
 
     `timeout_s` is how long a call waits at most, connecting included; the two times a thing may be sent share it.
     `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
+    `now_us` is the time that scripts go by, in microseconds since 1970; by the server's own clock where it is None.
     `observe` is told of everything sent: a script's name, or `command`, and the seconds until its answer or failure.
     Not `is_open`, it sends nothing until `open`.
     """
@@ -72,12 +73,12 @@ class Connection:
         namespace: str,
         *,
         timeout_s: float = TIMEOUT_S,
-        offset_ms: int = 0,
+        now_us: int | None = None,
         observe: Callable[[str, float], None] | None = None,
         is_open: bool = True,
     ) -> None:
         self.namespace = namespace
-        self.offset_ms = offset_ms
+        self.now_us = now_us
         self.breaks = 0
         self._observe = observe
         self._is_open = is_open
@@ -110,7 +111,8 @@ class Connection:
         """The script's reply; sent at most twice. Raises StoreUnavailable; what was sent may then have run."""
 
         async def send() -> list[Any]:
-            keys_and_arguments = (self.key("generation"), self.offset_ms, operation_id, *arguments)
+            time = "" if self.now_us is None else self.now_us
+            keys_and_arguments = (self.key("generation"), time, operation_id, *arguments)
             try:
                 reply = await self._redis.evalsha(script.sha, 1, *keys_and_arguments)
             except NoScriptError:

@@ -15,6 +15,7 @@ from gateway.adapters.redis.pool import RedisPool
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Admitted, RateState
 from tests.contracts.job_worlds import entry, leaving, queued, rate
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import wait_until_async
 
 LIMITS = (rate(6, 5),)
@@ -157,7 +158,7 @@ async def test_the_first_answer_ends_the_outage(proxy, slow):
             return (await jobs.beat(0)).epoch == epoch
         return False
 
-    await wait_until_async(is_back, "the store is used again", within_s=10)
+    await wait_until_async(is_back, "the store is used again")
     answers = await asyncio.gather(*(jobs.epoch() for _ in range(50)))
     assert set(answers) == {epoch}
 
@@ -282,7 +283,7 @@ async def test_over_tcp_no_notification_may_stretch_time_outs_or_hide_an_unread_
 
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_answers_have_the_same_shape_in_both_versions_of_the_protocol(valkey, protocol):
-    connection = Connection(f"{valkey.url}?protocol={protocol}", "test", timeout_s=5.0)
+    connection = Connection(f"{valkey.url}?protocol={protocol}", "test", timeout_s=PATIENCE_S)
     jobs, pool = RedisJobs(connection, "p"), RedisPool(connection, "p")
     asked = entry(await jobs.epoch())
     await queued(jobs, asked)
