@@ -15,7 +15,7 @@ IMAGE ?= sdnext-gateway
 SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run check check-deploy image test test-hostile chaos bench bench-placement live-vs-simulated frozen-store format lock clean
+.PHONY: help setup setup-dev run check check-deploy image test test-fast test-hostile chaos bench bench-placement live-vs-simulated frozen-store format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -46,10 +46,13 @@ check: setup-dev  ## style, types, architecture and house rules
 	$(BIN)/python -m pytest -q tests/test_house_rules.py
 
 test: setup-dev  ## every test, against a real Valkey process
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --durations=20 $(TESTS)
+
+test-fast: setup-dev  ## what starts no process (half a minute)
+	$(BIN)/python -m pytest -q -n 2 --fast $(addprefix --ignore=tests/,chaos cli clients deploy e2e launcher speed) $(TESTS)
 
 test-hostile: setup-dev  ## ten thousand hostile bodies, and as many calls of all routes (about four minutes): SEED=7
-	$(BIN)/python -m pytest -q tests/e2e/test_hostile_bodies.py tests/e2e/test_hostile_routes.py --bodies 10000 --bodies-seed $(SEED)
+	$(BIN)/python -m pytest -q tests/e2e/test_hostile_bodies.py tests/e2e/test_hostile_routes.py --bodies 10000 --bodies-seed $(SEED) -o faulthandler_timeout=3600
 
 bench-placement: setup  ## the scheduler on simulated pools: the tables of docs/benchmarks.md
 	$(BIN)/python -m bench.placement
@@ -73,7 +76,7 @@ image:  ## build the image with docker, podman or buildah: IMAGE=sdnext-gateway 
 	$$engine build $$format $(BUILD_ARGS) -f docker/Dockerfile -t $(IMAGE) .
 
 chaos: setup-dev  ## ten thousand jobs under random kills of everything (about fifteen minutes): SEED=7
-	$(BIN)/python -m pytest -q -s tests/chaos/test_chaos.py --chaos-jobs 10000 --chaos-seed $(SEED)
+	$(BIN)/python -m pytest -q -s tests/chaos/test_chaos.py --chaos-jobs 10000 --chaos-seed $(SEED) -o faulthandler_timeout=7200
 
 format: setup-dev  ## put the code into its one format
 	$(BIN)/ruff check --fix gateway tests bench

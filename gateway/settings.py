@@ -131,6 +131,8 @@ class Settings(BaseSettings):
     """Seconds that waiting and running calls may go on after listening has ended; then they are answered 503."""
     lease_s: float = Field(default=10.0, ge=1, le=15)
     """Seconds after which what a lost process held (slots, outstanding jobs) is given back, 1 to 15."""
+    store_timeout_s: float = Field(default=0.4, ge=0.1, le=60)
+    """Seconds that a call waits for Redis at most, being sent again included, until it is refused with 503."""
     byte_budget_mb: int = Field(default=512, ge=64, le=65536)
     """Megabytes of bodies and answers that one process holds at once, a tenant at most half; then bodies wait, 503."""
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()

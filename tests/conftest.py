@@ -9,13 +9,15 @@ import pytest
 
 from tests.support.pools import Pool
 from tests.support.processes import gateways, no_child_left
+from tests.support.report import pytest_terminal_summary
 from tests.support.valkey import valkey, valkey_process
 from tests.support.virtual_time import HandSetLoop, VirtualTimeLoop
 
-__all__ = ["gateways", "no_child_left", "valkey", "valkey_process"]
+__all__ = ["gateways", "no_child_left", "pytest_terminal_summary", "valkey", "valkey_process"]
 
 
 def pytest_addoption(parser):
+    parser.addoption("--fast", action="store_true", help="only what starts no process")
     parser.addoption("--bodies", type=int, default=400, help="how many hostile bodies are sent")
     parser.addoption("--bodies-seed", type=int, default=7, help="the dice they are made with")
     parser.addoption("--away", type=float, default=0.0, help="seconds that the store is away; 0: a little over a lease")

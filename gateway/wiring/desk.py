@@ -48,7 +48,7 @@ async def open_management(settings: Settings) -> AsyncIterator[Manager]:
         stack.push_async_callback(database.close)
         announcer: Announcer = Nobody()
         if settings.redis_url:
-            connection = Connection(settings.redis_url, settings.namespace)
+            connection = Connection(settings.redis_url, settings.namespace, timeout_s=settings.store_timeout_s)
             stack.push_async_callback(connection.close)
             announcer = RedisJobs(connection, "management")
         yield Manager(SqlBookkeeper(database), SqlLedger(database), announcer, secrets.token_bytes)

@@ -114,7 +114,11 @@ async def open_stores(settings: Settings, meter: Meter) -> AsyncIterator[Stores]
         database = Database(settings.sql_url, observe=partial(meter.store_answered, "sql"))
         stack.push_async_callback(database.close)
         connect = partial(
-            Connection, settings.redis_url, settings.namespace, observe=partial(meter.store_answered, "redis")
+            Connection,
+            settings.redis_url,
+            settings.namespace,
+            timeout_s=settings.store_timeout_s,
+            observe=partial(meter.store_answered, "redis"),
         )
         connection = connect(is_open=False)
         stack.push_async_callback(connection.close)

@@ -14,6 +14,7 @@ from gateway.cli import backend, db, key, plan, queue, tenant, usage
 from gateway.cli.desk import Desk
 from gateway.cli.job import job
 from gateway.settings import BackendSettings
+from tests.support.patience import STORE_TIMEOUT_S
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00 UTC
 APPS = {module.__name__.rpartition(".")[2]: module.app for module in (backend, db, key, plan, queue, tenant, usage)}
@@ -34,7 +35,11 @@ class CommandLine:
     def __call__(self, *words, status=0, given=None):
         """What the command wrote, both streams; it must end with `status`."""
         settings = SimpleNamespace(
-            sql_url=self.url, redis_url=self.redis_url, namespace="gateway", backends=self.backends
+            sql_url=self.url,
+            redis_url=self.redis_url,
+            namespace="gateway",
+            backends=self.backends,
+            store_timeout_s=STORE_TIMEOUT_S,
         )
         desk = Desk(lambda: settings, lambda: self.now, "cli:tester")
         done = self.runner.invoke(APPS[words[0]], list(words[1:]), obj=desk, input=given)

@@ -23,7 +23,7 @@ from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
 from gateway.wiring import open_management
 from tests.contracts.sql.postgres import postgres
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, STORE_TIMEOUT_S
 from tests.support.pools import AUTHOR, KEY, SMALL, Pool
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
@@ -72,7 +72,12 @@ class Replicas:
         self.all = [self._start() for _ in range(2)]
         for one in self.all:
             one.wait_until_ready()
-        settings = Settings(data_dir=pool.gateways.home, database_url=database_url, redis_url=pool.valkey.url)
+        settings = Settings(
+            data_dir=pool.gateways.home,
+            database_url=database_url,
+            redis_url=pool.valkey.url,
+            store_timeout_s=STORE_TIMEOUT_S,
+        )
         asyncio.run(add_key_without_limits(settings))
         self.answers = Counter()
         self.balancer = None

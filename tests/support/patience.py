@@ -8,3 +8,4 @@ sets the clock.
 from __future__ import annotations
 
 PATIENCE_S = 120.0
+STORE_TIMEOUT_S = 30.0  # `store_timeout_s` of gateways in tests that are not about a silent store

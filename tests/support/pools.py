@@ -20,7 +20,7 @@ from gateway.flow.changes import Author
 from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
 from gateway.wiring import open_management
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, STORE_TIMEOUT_S
 from tests.support.ports import free_port
 from tests.support.processes import GatewayProcess, Gateways, wait_until
 from tests.support.valkey import RunningValkey
@@ -102,7 +102,9 @@ class Pool:
     def settings(self) -> Settings:
         """Settings of a process beside the gateway, on the same stores."""
         assert self.gateway is not None
-        return Settings(data_dir=Path(self.gateway.home), redis_url=self.valkey.url, alone=True)
+        return Settings(
+            data_dir=Path(self.gateway.home), redis_url=self.valkey.url, alone=True, store_timeout_s=STORE_TIMEOUT_S
+        )
 
     def add_key(
         self,

@@ -20,8 +20,9 @@ from typing import TypeVar
 
 import pytest
 
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, STORE_TIMEOUT_S
 from tests.support.ports import free_port
+from tests.support.report import needs_processes
 
 _ROOT = Path(__file__).parents[2]
 _LOOK_EVERY_S = 0.02
@@ -173,7 +174,7 @@ class Gateways:
         home.mkdir()
         # Short, because a socket's path is; and its own, to see what is left in it.
         temporary = Path(tempfile.mkdtemp(prefix="t"))
-        variables = {"port": str(port), "data_dir": str(home), **settings}
+        variables = {"port": str(port), "data_dir": str(home), "store_timeout_s": str(STORE_TIMEOUT_S), **settings}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}  # noqa: TID251
         environment |= {f"GATEWAY_{name.upper()}": value for name, value in variables.items()}
         environment |= {"PYTHONPATH": str(_ROOT), "TMPDIR": str(temporary)}
@@ -194,8 +195,9 @@ class Gateways:
 
 
 @pytest.fixture
-def gateways(tmp_path) -> Iterator[Gateways]:
+def gateways(request, tmp_path) -> Iterator[Gateways]:
     """Starts real gateways: `gateways.start("serve", backends="http://...")`. None outlives the test."""
+    needs_processes(request)
     running = Gateways(tmp_path)
     try:
         yield running

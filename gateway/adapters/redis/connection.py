@@ -37,7 +37,7 @@ from gateway.adapters.redis.patience import Patience
 from gateway.adapters.redis.scripts import Script
 from gateway.domain.errors import StoreUnavailable
 
-TIMEOUT_S = 0.4  # with what a tick and a busy machine add, a call waits half a second
+TIMEOUT_S = 0.4  # the setting's default: with what a tick and a busy machine add, a call waits half a second
 BREAKER_S = 1.0
 PROBES = frozenset({"heartbeat"})
 MAX_CONNECTIONS = 32
