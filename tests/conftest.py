@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import hypothesis
 import pytest
 
 from tests.support.pools import Pool
@@ -26,6 +27,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Hypothesis fails an example that takes 200 ms, and a test whose data are made slowly: both tell how busy we are.
+    patient = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+    hypothesis.settings.register_profile("patient", **patient)
+    hypothesis.settings.load_profile("patient")
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, by children too; tests say what it does
     config.addinivalue_line("markers", "virtual_time: runs on a loop whose clock jumps to the next timer")
     config.addinivalue_line("markers", "hand_set_time: runs on a loop whose clock the test stops and puts forward")
