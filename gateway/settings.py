@@ -132,6 +132,8 @@ class Settings(BaseSettings):
     """Seconds that waiting and running calls may go on after listening has ended; then they are answered 503."""
     lease_s: float = Field(default=10.0, ge=1, le=15)
     """Seconds after which what a lost process held (slots, outstanding jobs) is given back, 1 to 15."""
+    store_timeout_s: float = Field(default=0.4, ge=0.1, le=60)
+    """Seconds that a call waits for Redis at most, being sent again included, until it is refused with 503."""
     byte_budget_mb: int = Field(default=512, ge=64, le=65536)
     """Megabytes of bodies and answers in one process, a tenant at most as much as stays free; then bodies wait, 503."""
     key_calls_per_minute: int = Field(default=6_000, ge=60, le=1_000_000_000)

@@ -168,16 +168,19 @@ def a_test_never_sleeps(file: File) -> list[str]:
     """
     if not file.is_python_in("tests") or file.path in MAY_PAUSE:
         return []
+    calls = _calls_by_clock(file, r"virtual_time|VirtualTimeLoop")
+    return [f"{file.path}:{call.lineno}: {ast.unparse(call)}" for call, virtual in calls if _pauses(call, virtual)]
+
+
+def _calls_by_clock(file: File, clock: str) -> Iterator[tuple[ast.Call, bool]]:
+    """Every call, and whether it goes by such a clock."""
     marks = [ast.unparse(node) for node in file.tree.body if isinstance(node, ast.Assign)]
-    whole = any("virtual_time" in mark for mark in marks if mark.startswith("pytestmark"))
-    found = []
+    whole = any(re.search(clock, mark) for mark in marks if mark.startswith("pytestmark"))
     for part in file.tree.body:
         is_test = getattr(part, "name", "").startswith("test_")
         around = "".join(map(ast.unparse, getattr(part, "decorator_list", []))) if is_test else file.text
-        virtual = whole or re.search(r"virtual_time|VirtualTimeLoop", around) is not None
-        pauses = [node for node in ast.walk(part) if isinstance(node, ast.Call) and _pauses(node, virtual)]
-        found += [f"{file.path}:{node.lineno}: {ast.unparse(node)}" for node in pauses]
-    return found
+        is_set = whole or re.search(clock, around) is not None
+        yield from ((node, is_set) for node in ast.walk(part) if isinstance(node, ast.Call))
 
 
 def _pauses(call: ast.Call, virtual: bool) -> bool:
@@ -186,6 +189,26 @@ def _pauses(call: ast.Call, virtual: bool) -> bool:
         return name.rpartition(".")[2] == "sleep"
     only_yields = bool(call.args) and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0
     return not virtual and not only_yields
+
+
+def a_test_waits_patiently(file: File) -> list[str]:
+    """What must come is waited for PATIENCE_S: a shorter limit fails on a busy machine and says nothing of the code.
+
+    Less than a second is meant to run out, and a minute or more is patient; on a clock that tests set all is allowed.
+    """
+    if not file.is_python_in("tests") or file.path in MAY_PAUSE:
+        return []
+    calls = _calls_by_clock(file, r"virtual_time|VirtualTimeLoop|hand_set_time")
+    hasty = [call for call, is_set in calls if not is_set and _limits_of(call)]
+    return [f"{file.path}:{call.lineno}: {ast.unparse(call)}" for call in hasty]
+
+
+def _limits_of(call: ast.Call) -> list[float]:
+    given = [word.value for word in call.keywords if word.arg in {"timeout", "timeout_s", "within_s", "total"}]
+    if ast.unparse(call.func).rpartition(".")[2] in {"timeout", "join", "wait"}:
+        given += call.args[:1]
+    values = [each.value for each in given if isinstance(each, ast.Constant)]
+    return [value for value in values if isinstance(value, int | float) and 1 <= value < 60]
 
 
 def a_test_replaces_nothing_of_ours(file: File) -> list[str]:
@@ -215,6 +238,7 @@ RULES: list[Rule] = [
     nothing_is_left_for_later_in_a_comment,
     no_registry_and_no_path_of_one_machine,
     a_test_never_sleeps,
+    a_test_waits_patiently,
     a_test_replaces_nothing_of_ours,
     the_name_of_a_test_is_a_sentence,
 ]
@@ -258,6 +282,10 @@ LUA = "-- purpose: x\n-- KEYS[1] a\n-- ARGV[1] b (ms)\n-- returns c\n-- oracle: 
             "tests/test_a.py",
             "@mark.virtual_time\ndef f(): ...\ndef test_b():\n    asyncio.sleep(1)",
         ),
+        (a_test_waits_patiently, "tests/test_a.py", "async def f():\n    async with asyncio.timeout(5): ..."),
+        (a_test_waits_patiently, "tests/test_a.py", "def f():\n    wait_until(g, 'it is', within_s=15)"),
+        (a_test_waits_patiently, "tests/test_a.py", "requests.get(url, timeout=10.0)"),
+        (a_test_waits_patiently, "tests/test_a.py", "process.wait(30)"),
         (a_test_replaces_nothing_of_ours, "tests/test_a.py", "from unittest import mock"),
         (a_test_replaces_nothing_of_ours, "tests/test_a.py", "from unittest.mock import AsyncMock"),
         (a_test_replaces_nothing_of_ours, "tests/test_a.py", "monkeypatch.setattr('gateway~.flow.serve.x', 1)"),
@@ -285,6 +313,8 @@ def test_a_planted_violation_is_reported(rule, path, text):
         (a_test_never_sleeps, "tests/test_a.py", "pytestmark = pytest.mark.virtual_time\nasyncio.sleep(9)"),
         (a_test_never_sleeps, "tests/test_a.py", "@mark.virtual_time\ndef test_b():\n    asyncio.sleep(9)"),
         (a_test_never_sleeps, "tests/test_a.py", "def f():\n    asyncio.sleep(9)\n@virtual_time\ndef test_b(): f()"),
+        (a_test_waits_patiently, "tests/test_a.py", "process.wait(PATIENCE_S)\nget(timeout=0.3)\nget(timeout=60)"),
+        (a_test_waits_patiently, "tests/test_a.py", "@mark.virtual_time\ndef test_b():\n    asyncio.timeout(5)"),
         (the_name_of_a_test_is_a_sentence, "tests/test_a.py", "def test_a_restart_is_quick():\n    pass"),
     ],
 )

@@ -206,7 +206,9 @@ class LateAnnouncer:
         from gateway.adapters.redis.jobs import RedisJobs
 
         if self._connection is None:
-            self._connection = Connection(self._settings.redis_url, self._settings.namespace)
+            self._connection = Connection(
+                self._settings.redis_url, self._settings.namespace, timeout_s=self._settings.store_timeout_s
+            )
         await RedisJobs(self._connection, "management").keys_changed()
 
     async def close(self) -> None:

@@ -117,7 +117,11 @@ async def open_stores(settings: Settings, meter: Meter, outages: Outages) -> Asy
         database = Database(settings.sql_url, observe=partial(meter.store_answered, "sql"), health=outages)
         stack.push_async_callback(database.close)
         connect = partial(
-            Connection, settings.redis_url, settings.namespace, observe=partial(meter.store_answered, "redis")
+            Connection,
+            settings.redis_url,
+            settings.namespace,
+            timeout_s=settings.store_timeout_s,
+            observe=partial(meter.store_answered, "redis"),
         )
         connection = connect(is_open=False, health=outages)
         stack.push_async_callback(connection.close)
@@ -289,14 +293,7 @@ def _byte_budget(settings: Settings) -> ByteBudget:
 
 def _supervisor(loops: dict[str, Loop], log: Log) -> Supervisor:
     """The loops of this process, by name; their failures go to the log."""
-
-    def on_failure(name: str, error: BaseException) -> None:
-        if isinstance(error, StoreUnavailable):  # foreseen, and told by its own sentence
-            log.warn("loop_waits_for_store", loop=name, reason=str(error))
-        else:
-            log.failed("loop_failed", error, loop=name)
-
-    supervisor = Supervisor(on_failure)
+    supervisor = Supervisor(lambda name, error: log.failed("loop_failed", error, loop=name))
     for name, loop in loops.items():
         supervisor.add(name, loop)
     return supervisor

@@ -27,6 +27,7 @@ from gateway.domain.errors import (
 from gateway.domain.jobs import Operation
 from gateway.ports import AnswerBounds, RawReply
 from gateway.ports.metrics import EndedCall, Sample
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
@@ -259,13 +260,13 @@ def test_a_scraper_who_breaks_its_connection_off_leaves_nothing_in_the_log(capfd
 def test_metrics_are_served_on_their_port_while_the_block_lasts():
     metrics, port = Metrics("1.2.3"), free_port()
     with metrics.served("127.0.0.1", port):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
             assert 'gateway_info{version="1.2.3"} 1.0' in answer.read().decode()
         with pytest.raises(MetricsPortTaken, match=rf"port {port}.*GATEWAY_METRICS_PORT"):
             with Metrics().served("127.0.0.1", port):
                 pass
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", port), timeout=1)
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
 
 
 def test_the_page_of_metrics_names_each_and_none_that_is_not_exported():

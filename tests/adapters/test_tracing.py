@@ -24,6 +24,7 @@ from gateway.adapters.tracing import (
 )
 from gateway.ports.tracing import Untraced
 from tests.api.support import Lines
+from tests.support.patience import PATIENCE_S
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{SPAN}-01".encode()
@@ -229,7 +230,7 @@ class Stuck(SpanExporter):
 
     def export(self, spans):
         self.asked.set()
-        self.answers.wait(60)
+        self.answers.wait(2 * PATIENCE_S)
         return SpanExportResult.SUCCESS
 
 
@@ -242,10 +243,10 @@ async def test_a_receiver_that_never_answers_holds_up_neither_calls_nor_the_end(
     for _ in range(3):
         with tracer.call("POST", []) as trace, trace.step("enter"):
             pass
-    assert await asyncio.to_thread(stuck.asked.wait, 30)
+    assert await asyncio.to_thread(stuck.asked.wait, PATIENCE_S)
     with tracer.call("POST", []) as trace, trace.step("enter"):  # while an export is under way
         pass
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         await tracer.close()
     assert not stuck.answers.is_set()
     logging.getLogger("opentelemetry.sdk.anything").warning("still trying")

@@ -13,6 +13,7 @@ from gateway.api.captions import caption_body
 from gateway.domain.errors import InvalidRequest
 from tests.clients.support import encoded
 from tests.support.hostile import CAPTIONERS
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import KEY
 
 PNG = encoded(Image.new("RGB", (64, 32)))
@@ -38,7 +39,7 @@ def test_pictures_are_described_by_the_pool_metered_and_under_one_slot(pool):
     base, headers = f"http://127.0.0.1:{pool.gateway.port}/sdapi/v1", {"Authorization": f"Bearer {KEY}"}
 
     def ask(path, **body):
-        return requests.post(f"{base}/{path}", json=body, headers=headers, timeout=60)
+        return requests.post(f"{base}/{path}", json=body, headers=headers, timeout=PATIENCE_S)
 
     clip = ask("interrogate", image=f"data:image/png;base64,{PNG}", model="clip")
     assert clip.json() == {"caption": f"a picture of 64x32 pixels, by {CAPTIONERS[0]}"}
@@ -53,10 +54,10 @@ def test_pictures_are_described_by_the_pool_metered_and_under_one_slot(pool):
     assert client.interrogate(Image.new("RGB", (64, 32))).info == clip.json()["caption"]
     client.session.close()
     # Clients see by these that it can be done: the wrong method is refused, not the path.
-    assert requests.get(f"{base}/interrogate", headers=headers, timeout=60).status_code == 405
+    assert requests.get(f"{base}/interrogate", headers=headers, timeout=PATIENCE_S).status_code == 405
     sent = [entry for sim in sims for entry in sim.received("/sdapi/v1/caption")]
     assert [entry["body"].keys() for entry in sent] == [{"backend", "model", "image"}] * 4
-    usage = requests.get(base.replace("/sdapi/v1", "/v1/account"), headers=headers, timeout=60).json()["usage"]
+    usage = requests.get(base.replace("/sdapi/v1", "/v1/account"), headers=headers, timeout=PATIENCE_S).json()["usage"]
     assert usage["images_a_day"]["used"] == 0
 
 

@@ -17,6 +17,7 @@ from tests.api.support import Lines
 from tests.flow.world import CALLER, NOTHING_HELD, PLAN, now, running, until
 from tests.support.fake_backends import sdnext
 from tests.support.hostile import PIXEL
+from tests.support.patience import PATIENCE_S
 
 KEPT = replace(CALLER, plan=replace(PLAN, keep_alive_s=45.0, max_wait_s=1000.0))
 SLOW = SMALL | {"steps": 100}  # seconds on the simulated server, as many as steps
@@ -123,7 +124,7 @@ def test_bytes_come_over_a_socket_before_the_picture_does(pool):
     sim.ask("/__sim/hold?phase=inference", method="POST")
     body = json.dumps({**SMALL, "steps": 1}).encode()
     head = f"POST /sdapi/v1/txt2img HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as wire:
         wire.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
         received = bytearray()
         while received.count(b"1\r\n \r\n") < 3:  # three blanks, each sent as it was due

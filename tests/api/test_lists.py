@@ -33,22 +33,24 @@ def test_every_list_is_there_for_its_key_alone_and_names_no_place(pool):
 
 
 def test_lists_options_and_progress_answer_at_once_while_the_whole_pool_loads_a_model(pool):
-    pool.add_sim("one", "red,blue", **{**FAST, "swap_seconds": "60"})
+    pool.add_sim("one", "red,blue", **{**FAST, "swap_seconds": "600"})
     pool.start(default_model="red")
     call = {"prompt": "", "steps": 1, "sd_model_checkpoint": "blue"}
     UnderWay(lambda: pool.post(call))
     wait_until(lambda: pool.get("/sdapi/v1/progress").json()["state"]["job_count"], "the job is seen")
     took = asyncio.run(_asked_while_loading(pool))
     assert pool.sims["one"].ask("/sdapi/v1/progress")["state"]["sampling_step"] == 0, "it loads still"
-    assert statistics.median(seconds for seconds, _ in took) < 0.05
-    assert max(took) < (5.0, ""), "whoever waited for a backend would have waited for a minute"
+    # Whoever waits for a backend waits for its ten minutes. `make bench-loading` measures how quick the answers are;
+    # here they are compared with one that looks at nothing, which tells how busy the machine is.
+    of_lists, of_livez = ([seconds for seconds, path in took if (path == "/livez") is bare] for bare in (False, True))
+    assert statistics.median(of_lists) < 0.05 + 10 * statistics.median(of_livez)
 
 
 async def _asked_while_loading(pool):
     took = []
     async with pool.client() as client:
         paths = [f"/sdapi/v1/{name}" for name in (*LISTS, "sd-models", "samplers", "options", "progress", "memory")]
-        for path in paths * 3:
+        for path in [each for listed in paths * 3 for each in ("/livez", listed)]:
             began = time.perf_counter()
             assert (await client.get(path)).status_code == 200
             took.append((time.perf_counter() - began, path))

@@ -10,6 +10,7 @@ import pytest
 from gateway.api.measuring import Measuring, route_of
 from gateway.ports.metrics import EndedCall
 from tests.api.whole import SMALL, opened
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.processes import wait_until_async
 
@@ -88,7 +89,7 @@ async def test_pictures_refusals_and_stores_are_told_on_the_metrics_port(tmp_pat
         assert (await whole.post(key="sk-unknown-0123456789abcdef")).status_code == 401
 
         async def scraped():
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:  # noqa: ASYNC210
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:  # noqa: ASYNC210
                 return answer.read().decode()
 
         async def backend_is_told():

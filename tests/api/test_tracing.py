@@ -10,6 +10,7 @@ import pytest
 from gateway.simulator.sdnext.faults import parse_fault
 from tests.api.whole import KEY, SMALL, opened
 from tests.support.collector import collecting
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 
 TRACE, CALLERS_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -145,7 +146,7 @@ async def test_a_refusal_is_logged_with_the_trace_of_its_call(tmp_path, valkey, 
 async def test_a_receiver_that_is_away_costs_spans_and_never_calls(tmp_path, valkey, at, monkeypatch, capsys):
     at(f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    async with asyncio.timeout(60), opened(tmp_path, valkey, log_level="warning") as whole:
+    async with asyncio.timeout(PATIENCE_S), opened(tmp_path, valkey, log_level="warning") as whole:
         statuses = [(await post(whole)).status_code for _ in range(5)]
     assert statuses == [200] * 5
     (line,) = lines_of(capsys, "traces_troubled")

@@ -19,6 +19,7 @@ from gateway.settings import Settings
 from gateway.simulator.sdnext.listener import SimulatedServer
 from gateway.simulator.sdnext.simulation_options import SimulationOptions
 from gateway.wiring.desk import open_management
+from tests.support.patience import STORE_TIMEOUT_S
 from tests.support.valkey import RunningValkey
 
 KEY = "sk-test-0123456789abcdefghij"
@@ -50,7 +51,7 @@ class Whole:
 
 def settings_for(folder: Path, redis_url: str, backends: list[dict[str, str]], **more: Any) -> Settings:
     """Settings of a gateway of its own."""
-    given = {"first_key": KEY, "log_level": "error", "alone": True} | more
+    given = {"first_key": KEY, "log_level": "error", "alone": True, "store_timeout_s": STORE_TIMEOUT_S} | more
     return Settings(data_dir=folder, redis_url=redis_url, backends=backends, **given)
 
 

@@ -20,6 +20,7 @@ from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
 from gateway.wiring.desk import open_management
 from tests.chaos.conftest import OwnStore
+from tests.support.patience import STORE_TIMEOUT_S
 from tests.support.pools import AUTHOR, KEY, SMALL
 from tests.support.ports import free_port
 from tests.support.processes import GatewayProcess, Gateways, wait_until_async
@@ -46,7 +47,12 @@ class Arena:
 
     @property
     def settings(self) -> Settings:
-        return Settings(database_url=f"sqlite:///{self.database}", redis_url=self._store.server.url, alone=True)
+        return Settings(
+            database_url=f"sqlite:///{self.database}",
+            redis_url=self._store.server.url,
+            alone=True,
+            store_timeout_s=STORE_TIMEOUT_S,
+        )
 
     async def begin(self, replicas: int, backends: int) -> None:
         for port in [free_port() for _ in range(backends)]:

@@ -13,10 +13,10 @@ import redis
 from gateway.domain.reconciliation import Reconciliation
 from gateway.wiring.desk import open_reconciler
 from tests.chaos.arena import Arena
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import wait_until_async
 
 HELD = ("out:*", "run:*", "held:*", "slot", "tickets")
-SETTLED_WITHIN_S = 15.0
 
 
 def holdings(client: redis.Redis) -> list[str]:
@@ -31,8 +31,8 @@ async def through(arena: Arena, jobs: int) -> None:
 
 
 async def settled(arena: Arena, client: redis.Redis) -> tuple[Reconciliation, list[str]]:
-    """What is missing and what is still held: as soon as that is nothing, at the latest 15 s after the last kill."""
-    deadline = monotonic() + SETTLED_WITHIN_S
+    """What is missing and what is still held: as soon as that is nothing, or what it is when patience ends."""
+    deadline = monotonic() + PATIENCE_S
     async with open_reconciler(arena.settings) as reconciler:
         state: tuple[Reconciliation, list[str]] | None = None
 
@@ -43,7 +43,7 @@ async def settled(arena: Arena, client: redis.Redis) -> tuple[Reconciliation, li
             is_over = found.open == found.unwritten == found.difference == 0 and not state[1]
             return is_over or monotonic() > deadline
 
-        await wait_until_async(is_settled, "it settled")
+        await wait_until_async(is_settled, "it settled", within_s=2 * PATIENCE_S)
     assert state is not None
     return state
 

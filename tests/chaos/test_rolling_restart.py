@@ -14,6 +14,7 @@ from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
 from gateway.wiring.desk import open_management, open_reconciler
 from tests.chaos.balancer import Balancer, balancing
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import AUTHOR, KEY, SMALL, Pool
 from tests.support.processes import GatewayProcess, wait_until, wait_until_async
 
@@ -57,7 +58,7 @@ async def load(balancer: Balancer, is_over: asyncio.Event) -> Counter[object]:
     async def caller(number: int) -> None:
         model = ("red", "blue")[number % 2]
         while not is_over.is_set():
-            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{balancer.port}", timeout=60) as client:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{balancer.port}", timeout=PATIENCE_S) as client:
                 try:
                     body = {**SMALL, "sd_model_checkpoint": model}
                     headers = {"Authorization": f"Bearer {MANY}"}
@@ -113,4 +114,4 @@ async def adds_up(pool: Pool, database: str, *, served: int) -> None:
             found = await reconciler.reconcile()
             return (found.recorded, found.open, found.difference, found.unaccounted) == (served, 0, 0, 0)
 
-        await wait_until_async(is_settled, "every call that was served has its record", within_s=15)
+        await wait_until_async(is_settled, "every call that was served has its record")

@@ -10,7 +10,9 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 from functools import partial
+from statistics import median
 from time import monotonic
+from typing import NamedTuple
 
 import pytest
 
@@ -25,6 +27,7 @@ KEY = "sk-second-0123456789abcdefghij"
 GENEROUS = {"requests_per_minute": 1_000_000, "burst": 1_000_000, "max_queued": 2000, "max_concurrency": 8}
 FAST = {"seconds_per_megapixel_step": "0.01", "swap_seconds": "0.05"}
 LEASE_S = 4.0
+QUICK = {"lease_s": str(LEASE_S), "store_timeout_s": "0.4"}  # as operators have it: a silent store is noticed soon
 RED, BLUE = {**SMALL, "sd_model_checkpoint": "red"}, {**SMALL, "sd_model_checkpoint": "blue"}
 TXT2IMG = "/sdapi/v1/txt2img"
 TROUBLES = {
@@ -38,27 +41,40 @@ def start(pool: Pool) -> None:
     """Two processes in front of two backends; `red` is only on the first, which holds what it gets."""
     pool.add_sim("one", "red", **FAST)
     pool.add_sim("two", "blue", **FAST)
-    pool.start(workers=2, lease_s=str(LEASE_S))
+    pool.start(workers=2, **QUICK)
     pool.add_key(KEY, "many", GENEROUS)
     wait_until(lambda: pool.post(RED, KEY).status_code == 200, "red is served")
     wait_until(lambda: pool.post(BLUE, KEY).status_code == 200, "blue is served")
     pool.sims["one"].ask("/__sim/hold?phase=inference", method="POST")
 
 
-async def calls_while_away(client, seconds: float, found: list[tuple[float, float, int, bool]]) -> None:
-    """Forty calls a second for that long: (sent at, took, status, whether a Retry-After came) of each into `found`."""
+class Refusal(NamedTuple):
+    """`livez_s` is what a call that needs no store took just before: how busy the machine is."""
+
+    sent_at_s: float
+    took_s: float
+    livez_s: float
+    status: int
+    has_retry_after: bool
+
+
+async def calls_while_away(client, seconds: float, found: list[Refusal]) -> None:
+    """Forty calls a second for that long, each after one that needs no store: what became of each into `found`."""
     began = monotonic()
 
     async def one() -> None:
+        asked = monotonic()
+        await client.get("/livez")
         sent = monotonic()
         answer = await client.post(TXT2IMG, json=BLUE)
-        found.append((sent - began, monotonic() - sent, answer.status_code, "retry-after" in answer.headers))
+        took_s = (monotonic() - sent, sent - asked)
+        found.append(Refusal(sent - began, *took_s, answer.status_code, "retry-after" in answer.headers))
 
     await at_pace(one, every_s=0.025, for_s=seconds)
 
 
-async def _any_sent_after(seconds: float, answers: list[tuple[float, float, int, bool]]) -> bool:
-    return any(sent > seconds for sent, *_ in answers)
+async def _any_sent_after(seconds: float, answers: list[Refusal]) -> bool:
+    return any(answer.sent_at_s > seconds for answer in answers)
 
 
 async def through(pool: Pool, store: OwnStore, begin, end, away_s: float) -> None:
@@ -69,7 +85,7 @@ async def through(pool: Pool, store: OwnStore, begin, end, away_s: float) -> Non
         waiting = [group.create_task(client.post(TXT2IMG, json=RED)) for _ in range(2)]
         await wait_until_async(lambda: asyncio.sleep(0, store.client.zcard("{gateway}:tickets") == 2), "two wait")
         begin(store)
-        answers: list[tuple[float, float, int, bool]] = []
+        answers: list[Refusal] = []
         load = group.create_task(calls_while_away(client, away_s, answers))
         well_into_it = partial(_any_sent_after, 1.5, answers)
         await wait_until_async(well_into_it, "calls sent well into the outage are answered")
@@ -78,17 +94,18 @@ async def through(pool: Pool, store: OwnStore, begin, end, away_s: float) -> Non
         assert (await running).status_code == 200
         await load
         end(store)
-        assert Counter(status for _, _, status, _ in answers) == {503: len(answers)}
-        assert all(has_retry_after for *_, has_retry_after in answers)
-        late = sorted(took for sent, took, *_ in answers if sent > 1.0)
-        # The promise is 100 ms, measured by the bench on a quiet machine; here: nobody waits for the store's time-out.
-        assert late[len(late) // 2] < 0.2
+        assert Counter(answer.status for answer in answers) == {503: len(answers)}
+        assert all(answer.has_retry_after for answer in answers)
+        late = [answer for answer in answers if answer.sent_at_s > 1.0]
+        # The promise is 100 ms, measured by the bench on a quiet machine; here: nobody waits for the store's time-out,
+        # which would be 0.4 s more than a call takes that needs no store.
+        assert median(one.took_s for one in late) < 0.2 + 2 * median(one.livez_s for one in late)
         assert [(await call).status_code for call in waiting] == [200, 200]
 
         async def is_served() -> bool:
             return (await client.post(TXT2IMG, json=BLUE)).status_code == 200
 
-        await wait_until_async(is_served, "new calls are served again", within_s=30)
+        await wait_until_async(is_served, "new calls are served again")
 
 
 async def everything_adds_up(pool: Pool, store: OwnStore) -> None:
@@ -99,9 +116,9 @@ async def everything_adds_up(pool: Pool, store: OwnStore) -> None:
             found = await reconciler.reconcile()
             return (found.difference, found.unaccounted, found.open, found.unwritten) == (0, 0, 0, 0)
 
-        await wait_until_async(is_settled, "the ledger adds up", within_s=15)
+        await wait_until_async(is_settled, "the ledger adds up")
     prefix = "{gateway}:"
-    wait_until(lambda: not store.client.hlen(f"{prefix}slot"), "no slot is held", within_s=15)
+    wait_until(lambda: not store.client.hlen(f"{prefix}slot"), "no slot is held")
     left = [key for pattern in ("out:*", "run:*", "held:*") for key in store.client.scan_iter(prefix + pattern)]
     assert left == []
     with closing(sqlite3.connect(settings.data_dir / "gateway.db")) as database:
@@ -147,7 +164,7 @@ def test_a_store_that_comes_back_empty_is_told_everything_and_belongs_to_the_dep
 
 def test_a_process_that_ends_while_the_store_is_away_still_closes_the_record_of_its_last_job(own_pool, own_store):
     own_pool.add_sim("one", "red", **FAST)
-    gateway = own_pool.start(lease_s=str(LEASE_S))
+    gateway = own_pool.start(**QUICK)
     wait_until(lambda: own_pool.post(RED).status_code == 200, "red is served")
     own_pool.sims["one"].ask("/__sim/hold?phase=inference", method="POST")
 

@@ -16,6 +16,7 @@ from gateway.cli.desk import Desk
 from gateway.cli.job import job
 from gateway.settings import BackendSettings
 from tests.contracts.sql.databases import migrated_file
+from tests.support.patience import STORE_TIMEOUT_S
 
 __all__ = ["migrated_file"]
 
@@ -38,7 +39,11 @@ class CommandLine:
     def __call__(self, *words, status=0, given=None):
         """What the command wrote, both streams; it must end with `status`."""
         settings = SimpleNamespace(
-            sql_url=self.url, redis_url=self.redis_url, namespace="gateway", backends=self.backends
+            sql_url=self.url,
+            redis_url=self.redis_url,
+            namespace="gateway",
+            backends=self.backends,
+            store_timeout_s=STORE_TIMEOUT_S,
         )
         desk = Desk(lambda: settings, lambda: self.now, "cli:tester")
         done = self.runner.invoke(APPS[words[0]], list(words[1:]), obj=desk, input=given)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
+
 
 def run(*arguments, **settings):
     """`gateway ARGUMENTS` to its end; `settings` become GATEWAY_* variables."""
@@ -14,7 +16,7 @@ def run(*arguments, **settings):
     environment |= {f"GATEWAY_{name.upper()}": value for name, value in settings.items()}
     return subprocess.run(  # noqa: S603
         [sys.executable, "-m", "gateway", *arguments],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
 

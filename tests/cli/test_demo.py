@@ -16,6 +16,7 @@ import pytest
 from gateway.cli.demo import prepare, welcome
 from gateway.domain.keys import has_key_form
 from gateway.settings import load_settings
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
@@ -148,7 +149,7 @@ def test_a_real_server_that_does_not_tell_its_models_stops_nothing(credentials, 
 def test_the_curl_line_it_prints_writes_the_picture(server, tmp_path):
     prepared = prepare(load_settings(demo_key=KEY))
     line = welcome(prepared, f"http://{server}").partition("  curl ")[2].replace("\\\n", "")
-    subprocess.run(["/bin/sh", "-c", f"curl {line}"], check=True, timeout=60)  # noqa: S603
+    subprocess.run(["/bin/sh", "-c", f"curl {line}"], check=True, timeout=PATIENCE_S)  # noqa: S603
     assert (tmp_path / "picture.png").read_bytes() == PICTURE
     sent = shlex.split(line)
     assert f"Authorization: Bearer {KEY}" in sent

@@ -12,6 +12,7 @@ from gateway.adapters.redis.pool import RedisPool
 from gateway.domain.scheduling import Forecast, Prospect, Ticket
 from gateway.flow.dispatch import ticket_bytes
 from tests.contracts.job_worlds import Process, entry, granted, pool_up, queued
+from tests.support.patience import PATIENCE_S
 
 
 def ticket(job_id, *backends):
@@ -25,7 +26,7 @@ def shop(gateway, valkey):
     gateway.redis_url = valkey.url
 
     async def fill():
-        connection = Connection(valkey.url, "gateway", timeout_s=5.0)
+        connection = Connection(valkey.url, "gateway", timeout_s=PATIENCE_S)
         process = Process("p", RedisJobs(connection, "p"), RedisPool(connection, "p"), None)
         epoch = await pool_up(process, "a")
         runs, waits = entry(epoch), entry(epoch, checkpoint="n", ticket=ticket("x", "a"))
@@ -65,7 +66,7 @@ def test_an_empty_queue_says_so(gateway, valkey):
 
 def test_a_waiting_job_shows_when_it_should_start_how_many_go_before_it_and_why_it_waits(gateway, valkey, shop):
     async def foretell():
-        connection = Connection(valkey.url, "gateway", timeout_s=5.0)
+        connection = Connection(valkey.url, "gateway", timeout_s=PATIENCE_S)
         pool = RedisPool(connection, "p")
         at = (await pool.poll(from_scratch=True)).at
         prospect = Prospect(3, at + 40.0, "1 runs another job")

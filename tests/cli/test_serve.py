@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gateway.launcher.listening import listen
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
@@ -39,7 +40,7 @@ def test_a_worker_serves_on_the_socket_it_was_given_and_exits_0(tmp_path):
             pass_fds=[number],
             cwd=tmp_path,
         )
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     connection.request("GET", "/readyz")  # waits in the queue until the worker accepts
     assert connection.getresponse().status == 200
     connection.close()

@@ -14,6 +14,7 @@ from gateway.adapters.sql.engine import Database
 from gateway.adapters.sql.ledger import SqlLedger
 from tests.contracts.job_worlds import entry, leaving
 from tests.contracts.sql.builders import RECORD
+from tests.support.patience import PATIENCE_S
 
 DAY = 86_400.0
 
@@ -97,7 +98,7 @@ def test_an_unknown_grouping_is_a_misuse(gateway):
 
 async def admit(url, *, and_leave):
     """That many jobs, of which one is left open."""
-    connection = Connection(url, "gateway", timeout_s=5.0)
+    connection = Connection(url, "gateway", timeout_s=PATIENCE_S)
     jobs = RedisJobs(connection, "p")
     epoch = await jobs.epoch()
     for number in range(and_leave + 1):

@@ -10,6 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from tests.support.patience import PATIENCE_S
+
 FAST = {"seconds_per_megapixel_step": "0.01", "swap_seconds": "0.05"}
 SECOND = "sk-second-0123456789abcdefghij"
 GENEROUS = {"requests_per_minute": 1_000_000, "burst": 1_000_000, "max_queued": 200, "max_concurrency": 8}
@@ -54,7 +56,7 @@ class UnderWay:
         except BaseException as error:  # noqa: BLE001 - raised again by result
             self._error.append(error)
 
-    def result(self, within_s: float = 60.0) -> Any:
+    def result(self, within_s: float = PATIENCE_S) -> Any:
         self._thread.join(within_s)
         assert not self._thread.is_alive(), "the call is still under way"
         if self._error:

@@ -13,6 +13,7 @@ import requests
 from PIL import Image
 
 from tests.clients.support import HELD_PHASE, SECOND, UnderWay, address, encoded, opened, small_pool
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import KEY
 from tests.support.processes import wait_until
 
@@ -29,7 +30,7 @@ class Client:
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
         options["headers"] = {**self.headers, **options.pop("headers", {})}
-        return requests.request(method, self.base + path, timeout=60, **options)
+        return requests.request(method, self.base + path, timeout=PATIENCE_S, **options)
 
     def get(self, path: str, **options: Any) -> Any:
         answer = self.ask("GET", path, **options)

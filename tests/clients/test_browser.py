@@ -13,12 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.clients.support import HELD_PHASE, address, small_pool
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import KEY
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
 
-PATIENCE_S = 60.0
 PAGE = """<!doctype html><meta charset="utf-8"><canvas id="canvas"></canvas><script>
 const base = "%s", key = "%s";
 const headers = {"Authorization": "Bearer " + key, "Content-Type": "application/json"};

@@ -9,6 +9,7 @@ from sd_backend_client.api.detect import connect_to_backend
 from sd_backend_client.api.shared_data.diffusion_params import DiffusionParams
 
 from tests.clients.support import HELD_PHASE, address, small_pool
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import KEY
 from tests.support.processes import wait_until
 
@@ -60,7 +61,7 @@ def test_sd_backend_client_makes_changes_and_enlarges_pictures_and_keeps_its_set
 
 
 def test_sd_backend_client_submits_follows_and_cancels_a_job(client, pool):
-    assert len(client.submit_txt2img(params()).wait(timeout=30).images) == 1
+    assert len(client.submit_txt2img(params()).wait(timeout=PATIENCE_S).images) == 1
     pool.sims["one"].ask(HELD_PHASE, method="POST")
     handle = client.submit_txt2img(params(steps=20))
     wait_until(lambda: client.progress_check().state.job_count, "the job is seen")

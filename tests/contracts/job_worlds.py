@@ -17,8 +17,10 @@ from gateway.domain.limits import MICROSECONDS
 from gateway.ports import Admitted, Entry, Granted, JobStore, Leaving, Outbox, PoolNews, PoolStore, Queued, Rate
 from tests.support.memory_jobs import MemoryJobs
 from tests.support.memory_store import MemoryStore
+from tests.support.patience import PATIENCE_S
 
 STATIC = msgspec.json.encode({"tenant_id": "t", "key_id": "k", "operation": "txt2img", "model": "m"})
+START_US = 1_800_000_000 * MICROSECONDS
 _numbers = itertools.count(1)
 
 
@@ -66,17 +68,17 @@ class MemoryWorld:
 
 
 class RedisWorld:
-    """The scripts; every process has its own connection, and all share one offset to the server's clock."""
+    """The scripts; every process has its own connection, and all go by one clock, which stands still."""
 
     def __init__(self, url: str, namespace: str, connection_type: type[Connection] = Connection) -> None:
         self._url, self._namespace, self._type = url, namespace, connection_type
-        self._offset_ms = 0
+        self._now_us = START_US
         self.connections: list[Connection] = []
         self.plain = self._connect()
 
     def _connect(self) -> Connection:
         # A test shares its two cores with others: a slow answer here is no silent server.
-        self.connections.append(self._type(self._url, self._namespace, timeout_s=5.0, offset_ms=self._offset_ms))
+        self.connections.append(self._type(self._url, self._namespace, timeout_s=PATIENCE_S, now_us=self._now_us))
         return self.connections[-1]
 
     def process(self, name: str) -> Process:
@@ -84,13 +86,12 @@ class RedisWorld:
         return Process(name, RedisJobs(connection, name), RedisPool(connection, name), RedisOutbox(connection))
 
     def fast_forward(self, seconds: float) -> None:
-        self._offset_ms += round(seconds * 1000)
+        self._now_us += round(seconds * MICROSECONDS)
         for connection in self.connections:
-            connection.offset_ms = self._offset_ms
+            connection.now_us = self._now_us
 
     async def now_us(self) -> int:
-        whole, micro = await self.plain.command("TIME")
-        return int(whole) * MICROSECONDS + int(micro) + self._offset_ms * 1000
+        return self._now_us
 
     async def lose_everything(self) -> None:
         await self.plain.command("FLUSHALL")

@@ -13,6 +13,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import SMALL
 from tests.support.processes import wait_until
 
@@ -71,7 +72,7 @@ def test_a_backend_that_dies_under_load_costs_no_caller_a_picture(pool):
     caller.start()
     wait_until(lambda: one.received("/sdapi/v1/txt2img"), "a job runs on the backend that will die")
     one.process.process.kill()
-    caller.join(timeout=60)
+    caller.join(timeout=PATIENCE_S)
     assert Counter(answer.status_code for answer in answers) == {200: 30}
 
 
@@ -133,4 +134,4 @@ def test_a_checkpoint_gone_bad_on_one_backend_fails_no_call_that_another_can_ser
         assert {json.loads(answer.json()["info"])["sd_model_name"] for answer in answers} == {model}
     if trouble == "rescanned":
         one.ask("/__sim/hold?phase=rescan", method="DELETE")
-        rescan.join(timeout=30)
+        rescan.join(timeout=PATIENCE_S)

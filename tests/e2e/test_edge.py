@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import KEY, SMALL, shared_pool
 from tests.support.processes import wait_until
 
@@ -31,7 +32,7 @@ def served(tmp_path_factory, valkey_process):
 
 def exchanged(pool, sent, more=b"", until=b""):
     """What comes back over one connection: `more` is sent once `until` was received; to the end of the connection."""
-    with socket.create_connection(("127.0.0.1", pool.gateway.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", pool.gateway.port), timeout=PATIENCE_S) as wire:
         wire.sendall(sent)
         received = b""
         while chunk := wire.recv(65536):
@@ -92,7 +93,7 @@ def test_a_call_that_may_be_served_is_told_to_continue_and_is_served(served):
 
 def test_who_sends_a_large_body_with_a_wrong_key_still_hears_why(served):
     body = b"x" * 8_000_000
-    with socket.create_connection(("127.0.0.1", served.gateway.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", served.gateway.port), timeout=PATIENCE_S) as wire:
         sender = threading.Thread(target=lambda: _send_all(wire, body))
         wire.sendall(post(f"Authorization: Bearer {WRONG}", f"Content-Length: {len(body)}"))
         sender.start()
@@ -183,9 +184,9 @@ def test_a_caller_who_leaves_and_nonsense_leave_no_trace_in_the_log(served):
     size = {"steps": 150, "width": 1536, "height": 1536}
     body = json.dumps({**SMALL, **size, "sd_model_checkpoint": "model-with-a-long-name-2"}).encode()
     asked = post(f"Authorization: Bearer {KEY}", f"Content-Length: {len(body)}", "X-Request-Id: i-leave") + body
-    with socket.create_connection(("127.0.0.1", served.gateway.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", served.gateway.port), timeout=PATIENCE_S) as wire:
         wire.sendall(asked[:-1])  # leaves while it sends
-    with socket.create_connection(("127.0.0.1", served.gateway.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", served.gateway.port), timeout=PATIENCE_S) as wire:
         wire.sendall(asked)
         wait_until(lambda: served.valkey.client.hlen("{gateway}:slot"), "the job has its slot")
     wait_until(lambda: '"i-leave"' in served.gateway.output, "the job of the caller who left has ended")

@@ -51,7 +51,7 @@ def test_at_the_end_of_grace_who_runs_and_who_waits_gets_503_with_retry_after_an
     assert gateway.ended() == 0
     sim.ask(f"/__sim/hold?phase={phase}", method="DELETE")
     second = pool.start(database_url=shared)
-    wait_until(lambda: pool.post(BLUE).status_code == 200, "the backend is used again", within_s=30)
+    wait_until(lambda: pool.post(BLUE).status_code == 200, "the backend is used again")
     outcomes = [("finished", "one"), ("finished", "one"), ("interrupted", "one"), *[("withdrawn", "")] * 3]
     wait_until(lambda: len(recorded(tmp_path / "shared.db")) >= len(outcomes), "every record is written")
     assert recorded(tmp_path / "shared.db") == outcomes

@@ -18,6 +18,7 @@ import aiohttp
 from PIL import Image
 
 from gateway.domain.keys import Grants, Names
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import SMALL
 from tests.support.processes import wait_until
 
@@ -133,13 +134,13 @@ def test_a_killed_process_gives_back_what_it_held_and_its_job_is_recorded_lost(p
     holder = pool.valkey.client.hget(f"{{gateway}}:job:{job}", "proc")
     os.kill(int(holder.split("-")[-2]), signal.SIGKILL)
     tenant = pool.valkey.client.hget(f"{{gateway}}:job:{job}", "tenant")
-    wait_until(lambda: not pool.valkey.client.scard(f"{{gateway}}:out:{tenant}"), "outstanding is back", within_s=15)
-    wait_until(lambda: not pool.valkey.client.hlen("{gateway}:slot"), "the slot is back", within_s=15)
+    wait_until(lambda: not pool.valkey.client.scard(f"{{gateway}}:out:{tenant}"), "outstanding is back")
+    wait_until(lambda: not pool.valkey.client.hlen("{gateway}:slot"), "the slot is back")
     wait_until(lambda: recorded(pool, job), "the job stands in the ledger")
     assert recorded(pool, job) == [("lost", "one")]
     assert pool.post({**SMALL, "sd_model_checkpoint": "nothing"}).status_code == 422
     assert started.process.poll() is None
-    caller.join(timeout=10)
+    caller.join(PATIENCE_S)
 
 
 def recorded(pool, job):

@@ -11,6 +11,7 @@ import aiohttp
 
 from gateway.domain.jobs import Operation
 from tests.support.hostile import CAPTIONERS, WORK, hostile_body, problems_of
+from tests.support.patience import PATIENCE_S
 
 KEY = "sk-hostile-0123456789abcdefghij"
 LIMITS = {"requests_per_minute": 1_000_000, "burst": 1_000_000, "max_queued": 2000, "max_concurrency": 8}
@@ -21,7 +22,7 @@ SERVER_ERROR = 500
 async def send_all(pool, bodies):
     """The statuses of all answers, sent `AT_ONCE` at a time; no answer may be a 5xx."""
     waiting, statuses, failures = list(bodies), [], []
-    options = {"headers": {"Authorization": f"Bearer {KEY}"}, "timeout": aiohttp.ClientTimeout(total=120)}
+    options = {"headers": {"Authorization": f"Bearer {KEY}"}, "timeout": aiohttp.ClientTimeout(total=PATIENCE_S)}
     async with aiohttp.ClientSession(f"http://127.0.0.1:{pool.gateway.port}", **options) as session:
 
         async def work():

@@ -13,6 +13,7 @@ from yarl import URL
 
 from gateway.api.refused import REFUSED
 from tests.support.hostile import CAPTIONERS, WORK, hostile_call, problems_of
+from tests.support.patience import PATIENCE_S
 
 KEY = "sk-hostile-0123456789abcdefghij"
 LIMITS = {"requests_per_minute": 1_000_000, "burst": 1_000_000, "max_queued": 2000, "max_concurrency": 8}
@@ -30,7 +31,7 @@ def served_by(gateway):
 async def send_all(pool, calls):
     """The statuses of all answers by method and path as sent, and the answers that are 5xx or cannot be read."""
     waiting, statuses, failures = list(calls), Counter(), []
-    options = {"headers": {"Authorization": f"Bearer {KEY}"}, "timeout": aiohttp.ClientTimeout(total=120)}
+    options = {"headers": {"Authorization": f"Bearer {KEY}"}, "timeout": aiohttp.ClientTimeout(total=PATIENCE_S)}
     origin = f"http://127.0.0.1:{pool.gateway.port}"
     async with aiohttp.ClientSession(**options) as session:
 

@@ -53,4 +53,4 @@ def test_a_gateway_that_is_started_before_its_store_begins_when_the_store_appear
 def test_a_gateway_that_still_waits_for_its_store_ends_at_once_and_in_order(own_pool, own_store):
     start_without_store(own_pool, own_store)
     own_pool.gateway.process.terminate()
-    assert own_pool.gateway.ended(within_s=20) == 0
+    assert own_pool.gateway.ended() == 0

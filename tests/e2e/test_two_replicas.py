@@ -19,6 +19,7 @@ from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
 from gateway.wiring.desk import open_management
 from tests.contracts.sql.postgres import postgres
+from tests.support.patience import PATIENCE_S, STORE_TIMEOUT_S
 from tests.support.pools import AUTHOR, KEY, SMALL, Pool
 from tests.support.processes import wait_until
 from tests.support.proxies import haproxy
@@ -66,7 +67,12 @@ class Replicas:
         self.all = [self._start() for _ in range(2)]
         for one in self.all:
             one.wait_until_ready()
-        settings = Settings(data_dir=pool.gateways.home, database_url=database_url, redis_url=pool.valkey.url)
+        settings = Settings(
+            data_dir=pool.gateways.home,
+            database_url=database_url,
+            redis_url=pool.valkey.url,
+            store_timeout_s=STORE_TIMEOUT_S,
+        )
         asyncio.run(add_key_without_limits(settings))
         self.answers = Counter()
         self.balancer = None
@@ -92,7 +98,7 @@ class Replicas:
             {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 - as above
                 return answer.status, len(json.loads(answer.read())["images"])
         except urllib.error.HTTPError as refused:
             return refused.code, json.loads(refused.read())["error"]
@@ -130,7 +136,7 @@ class Replicas:
         finally:
             self._stop.set()
             for caller in callers:
-                caller.join(60)
+                caller.join(PATIENCE_S)
         return result
 
 

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import Gateways, wait_until
 
 STANDIN = "tests.launcher.standin:create_app"
@@ -184,9 +185,9 @@ def test_a_running_call_is_answered_before_the_gateway_ends(serve):
     gateway = serve()
     gateway.wait_until_ready()
     answers = []
-    caller = threading.Thread(target=lambda: answers.append(gateway.get("/held", timeout_s=60)))
+    caller = threading.Thread(target=lambda: answers.append(gateway.get("/held", timeout_s=PATIENCE_S)))
     caller.start()
-    release = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+    release = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE_S)
     release.putrequest("POST", "/release")
     release.putheader("Content-Length", "1")
     release.endheaders()  # the body comes later: this call too is under way when the end begins
@@ -208,7 +209,7 @@ def test_a_second_ctrl_c_kills_what_the_first_waits_for(serve):
 
     def call():
         with pytest.raises(OSError, match=r"reset|closed connection"):
-            gateway.get("/held", timeout_s=60)
+            gateway.get("/held", timeout_s=PATIENCE_S)
 
     caller = threading.Thread(target=call)
     caller.start()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import gateway.launcher.leash
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import is_running, wait_until
 
 LEASH = str(Path(gateway.launcher.leash.__file__))
@@ -26,7 +27,7 @@ PARENT = (
 
 def run_leash(*arguments):
     return subprocess.run(  # noqa: S603
-        [sys.executable, "-I", "-S", LEASH, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-I", "-S", LEASH, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 
@@ -36,7 +37,7 @@ def test_it_becomes_the_command_with_its_arguments_under_the_same_pid():
         stdout=subprocess.PIPE,
         text=True,
     )
-    out, _ = child.communicate(timeout=60)
+    out, _ = child.communicate(timeout=PATIENCE_S)
     assert out == f"{child.pid} zero one two\n"
 
 
@@ -63,5 +64,5 @@ def test_the_command_ends_when_its_parent_is_killed(number):
     child = int(parent.stdout.readline())
     wait_until(lambda: b"cat" in Path(f"/proc/{child}/cmdline").read_bytes(), "the leash has become the command")
     parent.kill()
-    parent.communicate(timeout=60)
+    parent.communicate(timeout=PATIENCE_S)
     wait_until(lambda: not is_running(child), "the child has ended with its parent")

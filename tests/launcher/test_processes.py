@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.launcher import processes
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import wait_until
 
 # Says "ready", then lives until its signal; the stubborn one ignores SIGTERM.
@@ -60,7 +61,7 @@ def test_a_child_is_never_started_from_another_thread():
 
 def test_stopping_asks_before_it_kills(tmp_path, no_child_left):
     child = start_python(OBEDIENT, tmp_path)
-    assert processes.stop(child, patience_s=60)
+    assert processes.stop(child, patience_s=PATIENCE_S)
     assert child.returncode == -signal.SIGTERM
 
 
@@ -73,14 +74,14 @@ def test_stopping_kills_what_does_not_listen(tmp_path, no_child_left):
 def test_stopping_a_child_that_has_ended_is_harmless():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait(60)
-    assert processes.stop(child, patience_s=60)
+    assert processes.stop(child, patience_s=PATIENCE_S)
 
 
 def test_another_gateway_process_runs_the_same_code_whatever_lies_in_its_directory(tmp_path):
     (tmp_path / "gateway").mkdir()
     (tmp_path / "gateway" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     told = subprocess.run(  # noqa: S603
-        processes.gateway("--help"), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        processes.gateway("--help"), cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert (told.returncode, "serve" in told.stdout) == (0, True)
 

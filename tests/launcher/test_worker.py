@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from gateway.launcher.worker import Gate
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import Gateways, wait_until
 
 STANDIN = "tests.launcher.standin:create_app"
@@ -31,7 +32,7 @@ def serve(gateways: Gateways):
 
 def begin(gateway, path, headers=()):
     """A call under way, on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE_S)
     connection.putrequest("POST", path)
     for name, value in headers:
         connection.putheader(name, value)
@@ -171,7 +172,7 @@ def test_it_ends_when_its_launcher_is_gone_also_where_the_system_does_not_see_to
         f"raise SystemExit(run_worker(settings, listen('127.0.0.1', 0), parent={os.getppid()}))\n"
     )
     told = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert (told.returncode, told.stdout) == (0, "closed in order\n")
 

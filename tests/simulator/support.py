@@ -17,6 +17,7 @@ from PIL import Image
 from gateway.simulator.sdnext.app import create_simulated_sdnext
 from gateway.simulator.sdnext.listener import SimulatedServer
 from gateway.simulator.sdnext.simulation_options import SimulationOptions
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -101,7 +102,7 @@ async def in_process(options: SimulationOptions) -> AsyncIterator[Backend]:
 @asynccontextmanager
 async def on_a_socket(options: SimulationOptions) -> AsyncIterator[tuple[Backend, SimulatedServer]]:
     """A simulated server on a port of 127.0.0.1."""
-    async with SimulatedServer(options) as server, httpx2.AsyncClient(base_url=server.url, timeout=30) as http:
+    async with SimulatedServer(options) as server, httpx2.AsyncClient(base_url=server.url, timeout=PATIENCE_S) as http:
         yield Backend(http, server.simulation), server
 
 
@@ -145,7 +146,7 @@ def as_base64(image: Image.Image, image_format: str = "PNG") -> str:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something is so; fails after five seconds."""
-    async with asyncio.timeout(5):
+    """Let the loop run until something is so; fails after PATIENCE_S."""
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - what is waited for lies in another program part and has no event
             await asyncio.sleep(0.001)

@@ -13,6 +13,7 @@ import pytest
 from gateway.simulator.sdnext.faults import Fault
 from gateway.simulator.sdnext.simulation_options import SimulationOptions
 from tests.simulator.support import info, instant, is_complete, last_line, on_a_socket
+from tests.support.patience import PATIENCE_S
 
 
 async def _raised(backend: Any) -> type[Exception] | None:
@@ -164,7 +165,7 @@ async def test_refuse_over_the_control_route_ends_by_itself() -> None:
         with pytest.raises(httpx2.HTTPError):
             await backend.http.post("/__sim/faults", json={"name": "refuse", "seconds": 0.2})
         assert await _raised(backend) is httpx2.ConnectError
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while await _raised(backend) is not None:
                 pass
 

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.simulator.support import SMALL, as_base64, in_process, instant, on_a_socket, until
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +144,7 @@ def test_a_signal_ends_the_process_at_once_with_status_0(number: signal.Signals)
         assert httpx2.get(f"{url}/sdapi/v1/version").status_code == 200
         process.send_signal(number)
 
-        assert process.wait(timeout=5) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert process.stdout is not None
         assert process.stdout.read() == ""
 
@@ -154,7 +155,7 @@ def test_a_job_in_flight_does_not_keep_the_process_alive() -> None:
             http.post("/sdapi/v1/txt2img", json=SMALL, timeout=0.5)
         process.send_signal(signal.SIGTERM)
 
-        assert process.wait(timeout=5) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_the_pixel_bomb_ends_the_process_with_the_status_of_a_kill() -> None:
@@ -162,4 +163,4 @@ def test_the_pixel_bomb_ends_the_process_with_the_status_of_a_kill() -> None:
         with pytest.raises(httpx2.HTTPError):
             http.post("/sdapi/v1/img2img", json=SMALL | {"init_images": [png_header(20_000, 20_000)]})
 
-        assert process.wait(timeout=5) == 137
+        assert process.wait(PATIENCE_S) == 137

@@ -16,6 +16,7 @@ from sqlalchemy import event
 
 from gateway.asgi import create_app
 from gateway.settings import BackendSettings, Settings
+from tests.support.patience import STORE_TIMEOUT_S
 from tests.support.pools import KEY, Sim
 from tests.support.ports import free_port
 from tests.support.processes import Gateways, wait_until
@@ -109,6 +110,7 @@ async def here(sim, valkey, tmp_path) -> AsyncIterator[InProcess]:
         backends=(BackendSettings(name="one", url=sim.url),),
         first_key=KEY,
         log_level="error",
+        store_timeout_s=STORE_TIMEOUT_S,
     )
     app = create_app(settings)
     async with app.router.lifespan_context(app):

@@ -22,6 +22,7 @@ from gateway.flow.changes import Author
 from gateway.flow.credentials import KeyRequest
 from gateway.settings import Settings
 from gateway.wiring.desk import open_management
+from tests.support.patience import PATIENCE_S, STORE_TIMEOUT_S
 from tests.support.ports import free_port
 from tests.support.processes import GatewayProcess, Gateways, wait_until
 from tests.support.valkey import RunningValkey
@@ -49,7 +50,7 @@ class Sim:
         request = urllib.request.Request(  # noqa: S310 - our own server
             self.url + path, data=data, method=method, headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 - as above
             return json.loads(answer.read() or b"null")
 
     def received(self, path: str) -> list[dict[str, Any]]:
@@ -104,7 +105,9 @@ class Pool:
     def settings(self) -> Settings:
         """Settings of a process beside the gateway, on the same stores."""
         assert self.gateway is not None
-        return Settings(data_dir=Path(self.gateway.home), redis_url=self.valkey.url, alone=True)
+        return Settings(
+            data_dir=Path(self.gateway.home), redis_url=self.valkey.url, alone=True, store_timeout_s=STORE_TIMEOUT_S
+        )
 
     def add_key(
         self,
@@ -145,7 +148,7 @@ class Pool:
         return httpx2.AsyncClient(
             base_url=f"http://127.0.0.1:{self.gateway.port}",
             headers={"Authorization": f"Bearer {key}"},
-            timeout=120,
+            timeout=PATIENCE_S,
             limits=httpx2.Limits(max_connections=None),
         )
 

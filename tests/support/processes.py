@@ -20,16 +20,17 @@ from typing import TypeVar
 
 import pytest
 
+from tests.support.patience import PATIENCE_S, STORE_TIMEOUT_S
 from tests.support.ports import free_port
+from tests.support.report import needs_processes
 
 _ROOT = Path(__file__).parents[2]
 _LOOK_EVERY_S = 0.02
-_PATIENCE_S = 60.0  # generous: only a failing test ever waits so long
 
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str, within_s: float = _PATIENCE_S) -> T:
+def wait_until(condition: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
     """The first true value of `condition`; fails the test, saying `what` did not come about, after `within_s`."""
     deadline, pause = monotonic() + within_s, threading.Event()
     while not (value := condition()):
@@ -39,7 +40,7 @@ def wait_until(condition: Callable[[], T], what: str, within_s: float = _PATIENC
     return value
 
 
-async def wait_until_async(condition: Callable[[], Awaitable[T]], what: str, within_s: float = _PATIENCE_S) -> T:
+async def wait_until_async(condition: Callable[[], Awaitable[T]], what: str, within_s: float = PATIENCE_S) -> T:
     """The same for a condition that must be awaited."""
     deadline = monotonic() + within_s
     while not (value := await condition()):
@@ -104,7 +105,7 @@ class GatewayProcess:
         return {pid: line for pid, line in everyone.items() if pid != self.process.pid and part in line}
 
     def get(
-        self, path: str, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None
+        self, path: str, timeout_s: float = PATIENCE_S, headers: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (names in lower case) and body of one GET on a connection of its own; OSError if it fails."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)) as connection:
@@ -133,7 +134,7 @@ class GatewayProcess:
         """What a terminal does: SIGINT to the whole foreground process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def ended(self, within_s: float = _PATIENCE_S) -> int:
+    def ended(self, within_s: float = PATIENCE_S) -> int:
         """The exit status, once it has ended; fails the test when it does not."""
         try:
             return self.process.wait(within_s)
@@ -175,7 +176,7 @@ class Gateways:
         home.mkdir()
         # Short, because a socket's path is; and its own, to see what is left in it.
         temporary = Path(tempfile.mkdtemp(prefix="t"))
-        variables = {"port": str(port), "data_dir": str(home), **settings}
+        variables = {"port": str(port), "data_dir": str(home), "store_timeout_s": str(STORE_TIMEOUT_S), **settings}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}  # noqa: TID251
         environment |= {f"GATEWAY_{name.upper()}": value for name, value in variables.items()}
         environment |= {"PYTHONPATH": str(_ROOT), "TMPDIR": str(temporary)}
@@ -196,8 +197,9 @@ class Gateways:
 
 
 @pytest.fixture
-def gateways(tmp_path) -> Iterator[Gateways]:
+def gateways(request, tmp_path) -> Iterator[Gateways]:
     """Starts real gateways: `gateways.start("serve", backends="http://...")`. None outlives the test."""
+    needs_processes(request)
     running = Gateways(tmp_path)
     try:
         yield running
@@ -207,7 +209,7 @@ def gateways(tmp_path) -> Iterator[Gateways]:
 
 
 @contextlib.contextmanager
-def ends_its_children(within_s: float = 10.0) -> Iterator[None]:
+def ends_its_children(within_s: float = PATIENCE_S) -> Iterator[None]:
     """Fails the test if a child process started inside is alive `within_s` after the end."""
     before = _children()
     yield

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from gateway.launcher.embedded import EmbeddedValkey
+from tests.support.report import needs_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class RunningValkey:
 
 
 @pytest.fixture(scope="session")
-def valkey_process(tmp_path_factory) -> Iterator[RunningValkey]:
+def valkey_process(request, tmp_path_factory) -> Iterator[RunningValkey]:
+    needs_processes(request)
     with (
         EmbeddedValkey(tmp_path_factory.mktemp("valkey"), persist=False) as server,
         redis.Redis.from_url(server.url, decode_responses=True) as client,

@@ -13,6 +13,7 @@ from gateway.wiring.serving import open_services
 from gateway.wiring.start import StartFailed
 from tests.adapters.redis.test_check import server_that_says
 from tests.api.whole import KEY, opened, settings_for
+from tests.support.patience import PATIENCE_S
 
 
 async def test_the_dispatchers_lease_is_given_up_at_the_end_so_that_another_process_leads_at_once(tmp_path, valkey):
@@ -64,7 +65,7 @@ async def test_a_store_that_appears_late_and_is_unfit_ends_the_process_with_the_
     ended, told = [], asyncio.Event()
     state = SimpleNamespace(cannot_start=lambda why: (ended.append(why), told.set()))
     settings = settings_for(tmp_path, f"redis://127.0.0.1:{unused_tcp_port}?protocol=2", [])
-    async with open_services(settings, state) as services, asyncio.timeout(30):
+    async with open_services(settings, state) as services, asyncio.timeout(PATIENCE_S):
         assert not services.readiness.is_serving()
         async with server_that_says("redis_version:6.2.14\r\nmaxmemory_policy:noeviction\r\n", unused_tcp_port):
             await told.wait()

@@ -38,7 +38,7 @@ from gateway.adapters.redis.scripts import Script
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.health import StoreHealth
 
-TIMEOUT_S = 0.4  # with what a tick and a busy machine add, a call waits half a second
+TIMEOUT_S = 0.4  # the setting's default: with what a tick and a busy machine add, a call waits half a second
 BREAKER_S = 1.0
 PROBES = frozenset({"heartbeat"})
 MAX_CONNECTIONS = 32
@@ -63,6 +63,7 @@ class Connection:
 
     `timeout_s` is how long a call waits at most, connecting included; the two times a thing may be sent share it.
     `breaks` counts what was sent and not answered: after one of these the server may have begun anew.
+    `now_us` is the time that scripts go by, in microseconds since 1970; by the server's own clock where it is None.
     `observe` is told of everything sent: a script's name, or `command`, and the seconds until its answer or failure;
     `health` whether the server did it.
     Not `is_open`, it sends nothing until `open`. `url` may hold a password.
@@ -74,14 +75,14 @@ class Connection:
         namespace: str,
         *,
         timeout_s: float = TIMEOUT_S,
-        offset_ms: int = 0,
+        now_us: int | None = None,
         observe: Callable[[str, float], None] | None = None,
         health: StoreHealth | None = None,
         is_open: bool = True,
     ) -> None:
         self.url = url
         self.namespace = namespace
-        self.offset_ms = offset_ms
+        self.now_us = now_us
         self.breaks = 0
         self._observe = observe
         self._health = health
@@ -115,7 +116,8 @@ class Connection:
         """The script's reply; sent at most twice. Raises StoreUnavailable; what was sent may then have run."""
 
         async def send() -> list[Any]:
-            keys_and_arguments = (self.key("generation"), self.offset_ms, operation_id, *arguments)
+            time = "" if self.now_us is None else self.now_us
+            keys_and_arguments = (self.key("generation"), time, operation_id, *arguments)
             try:
                 reply = await self._redis.evalsha(script.sha, 1, *keys_and_arguments)
             except NoScriptError:

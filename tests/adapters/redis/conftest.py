@@ -8,6 +8,7 @@ from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from tests.adapters.redis.proxy import proxy_before
 from tests.support.keys import keys_without_ttl
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +19,7 @@ async def _no_key_stays_for_ever(request):
     if valkey is None:
         return
     for namespace in {key.partition("}:")[0][1:] for key in valkey.client.scan_iter(count=1000)}:
-        connection = Connection(valkey.url, namespace, timeout_s=5.0)
+        connection = Connection(valkey.url, namespace, timeout_s=PATIENCE_S)
         await RedisJobs(connection, "the last", lease_s=1e6).beat(0)
         await connection.close()
     assert keys_without_ttl(valkey.client) == []
@@ -27,7 +28,7 @@ async def _no_key_stays_for_ever(request):
 @pytest.fixture
 async def connection(valkey):
     """A connection straight to the server, patient with a busy machine."""
-    opened = Connection(valkey.url, "test", timeout_s=5.0)
+    opened = Connection(valkey.url, "test", timeout_s=PATIENCE_S)
     yield opened
     await opened.close()
 

@@ -45,6 +45,7 @@ class Proxy:
             self._tasks.discard(task)
             for one in (writer, up_writer):
                 one.close()
+            for one in (writer, up_writer):
                 with contextlib.suppress(ConnectionError):
                     await one.wait_closed()
 

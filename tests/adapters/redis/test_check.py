@@ -11,6 +11,7 @@ import pytest
 from gateway.adapters.redis.check import UnfitServer, check_deployment, check_server
 from gateway.adapters.redis.connection import Connection
 from gateway.domain.errors import StoreUnavailable
+from tests.support.patience import PATIENCE_S
 
 
 async def test_a_server_that_keeps_everything_is_fit(connection):
@@ -61,7 +62,7 @@ async def server_that_says(info: str, port: int = 0) -> AsyncIterator[str]:
 async def test_a_server_older_than_seven_is_refused_with_the_way_out(version, is_fit):
     info = f"# Server\r\nredis_version:{version}\r\nmaxmemory_policy:noeviction\r\n"
     async with server_that_says(info) as url:
-        connection = Connection(url, "test", timeout_s=5.0)
+        connection = Connection(url, "test", timeout_s=PATIENCE_S)
         if is_fit:
             await check_server(connection)
         else:

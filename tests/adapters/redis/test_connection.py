@@ -11,19 +11,21 @@ import pytest
 from gateway.adapters.redis.connection import BREAKER_S, MAX_CONNECTIONS, Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.own import RedisOwn
+from gateway.adapters.redis.patience import MOST_A_TICK_COUNTS_S
 from gateway.adapters.redis.pool import RedisPool
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Admitted, RateState
 from tests.contracts.job_worlds import entry, leaving, queued, rate
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import wait_until_async
 
-LIMITS = (rate(6, 5),)
+LIMITS = (rate(0.6, 5),)  # a token comes back after 100 s
 
 
 @pytest.fixture
 async def slow(proxy):
-    """A process behind the proxy that gives up on an answer after 0.5 s, twice, and its connection."""
-    connection = Connection(proxy.url, "test", timeout_s=1.0)
+    """A process behind the proxy that gives up on an answer after 10 s, twice, and its connection."""
+    connection = Connection(proxy.url, "test", timeout_s=20.0)
     yield connection
     await connection.close()
 
@@ -32,20 +34,47 @@ def admissions(valkey) -> tuple[int, int]:
     """How many jobs are outstanding, and how many tokens of the rate were taken."""
     taken = int(valkey.client.get("{test}:rate:t:t") or 0)
     whole, micro = valkey.client.time()
-    return valkey.client.scard("{test}:out:t"), -(-(taken - whole * 1_000_000 - micro) // 10_000_000)
+    return valkey.client.scard("{test}:out:t"), -(-(taken - whole * 1_000_000 - micro) // 100_000_000)
 
 
+async def time_passes(until) -> None:
+    """As much as it takes on a clock that is set by hand: whoever waits for an answer meanwhile gives up."""
+    while not until():
+        asyncio.get_running_loop().put_forward(MOST_A_TICK_COUNTS_S)
+        await asyncio.sleep(0)
+
+
+async def sent(proxy, requests: int) -> None:
+    """Wait until the proxy has got so many. Time must not pass before: connecting anew takes what it takes."""
+    await wait_until_async(lambda: asyncio.sleep(0, proxy.requests >= requests), f"{requests} scripts were sent")
+
+
+async def gives_up(call, slow, proxy) -> None:
+    """The call is sent twice, is answered neither time, and fails."""
+    before, breaks, task = proxy.requests, slow.breaks, asyncio.ensure_future(call)
+    await sent(proxy, before + 1)
+    await time_passes(lambda: slow.breaks > breaks)
+    await sent(proxy, before + 2)
+    await time_passes(task.done)
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await task
+    assert proxy.requests == before + 2
+
+
+@pytest.mark.hand_set_time
 async def test_an_enter_whose_answer_came_too_late_is_sent_again_and_admits_once(valkey, proxy, slow):
     jobs = RedisJobs(slow, "p")
     epoch = await jobs.epoch()
     await queued(jobs, entry(epoch, tenant_id="u"))  # the server knows the script, so that the next answer is its own
-    sent = proxy.requests
+    before = proxy.requests
     proxy.hold_next_answer = True
-    answer = await jobs.enter(entry(epoch, rates=LIMITS))
+    entering = asyncio.ensure_future(jobs.enter(entry(epoch, rates=LIMITS)))
+    await wait_until_async(lambda: asyncio.sleep(0, not proxy.hold_next_answer), "the answer is held back")
+    await time_passes(lambda: slow.breaks)
+    answer = await entering
     assert isinstance(answer, Admitted)
-    assert answer.rate == RateState(4, 10.0)
-    assert not proxy.hold_next_answer
-    assert proxy.requests == sent + 2
+    assert answer.rate == RateState(4, 100.0)
+    assert proxy.requests == before + 2
     assert admissions(valkey) == (1, 1)
 
 
@@ -77,25 +106,24 @@ async def test_a_silent_server_is_asked_twice_and_then_left_alone_but_for_one_pr
     jobs = RedisJobs(slow, "p")
     epoch = await jobs.epoch()
     await queued(jobs, entry(epoch))
-    sent = proxy.requests
     proxy.answers.clear()
-    with pytest.raises(StoreUnavailable, match="does not answer"):
-        await jobs.enter(entry(epoch))
-    assert proxy.requests == sent + 2
-    loop = asyncio.get_running_loop()
+    await gives_up(jobs.enter(entry(epoch)), slow, proxy)
+    before, loop = proxy.requests, asyncio.get_running_loop()
     loop.stop_clock()
     for _ in range(50):
         with pytest.raises(StoreUnavailable):
             await jobs.enter(entry(epoch))
         with pytest.raises(StoreUnavailable):
             await jobs.next_message(10)
-    assert proxy.requests == sent + 2
+    assert proxy.requests == before
     loop.put_forward(BREAKER_S)
     loop.let_run()
     calls = [*(jobs.enter(entry(epoch)) for _ in range(20)), *(jobs.beat(0) for _ in range(20))]
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert {type(answer) for answer in answers} == {StoreUnavailable}
-    assert proxy.requests == sent + 3
+    answers = asyncio.gather(*calls, return_exceptions=True)
+    await sent(proxy, before + 1)
+    await time_passes(answers.done)
+    assert {type(answer) for answer in await answers} == {StoreUnavailable}
+    assert proxy.requests == before + 1
 
 
 @pytest.mark.hand_set_time
@@ -103,38 +131,42 @@ async def test_no_call_of_a_client_is_ever_the_probe_that_waits(proxy, slow):
     jobs = RedisJobs(slow, "p")
     epoch = await jobs.epoch()
     proxy.answers.clear()
-    with pytest.raises(StoreUnavailable):
-        await jobs.beat(0)
-    sent = proxy.requests
+    await gives_up(jobs.beat(0), slow, proxy)
+    before = proxy.requests
     asyncio.get_running_loop().put_forward(BREAKER_S)
     options = RedisOwn(slow, "p").options("k")  # a plain command, which this proxy would let pass
     for call in (options, jobs.enter(entry(epoch)), jobs.leave(leaving("j")), jobs.requeue("op", "j", (), b"{}", None)):
         with pytest.raises(StoreUnavailable):
             await call
-    assert proxy.requests == sent
+    assert proxy.requests == before
 
 
+@pytest.mark.hand_set_time
 async def test_calls_that_wait_when_the_store_falls_silent_are_all_refused_together(proxy, slow):
     jobs = RedisJobs(slow, "p")
     epoch = await jobs.epoch()
     proxy.answers.clear()
-    sent, began = proxy.requests, asyncio.get_running_loop().time()
+    before = proxy.requests
     calls = (jobs.enter(entry(epoch, tenant_id=f"t{number}")) for number in range(500))
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert {type(answer) for answer in answers} == {StoreUnavailable}
-    assert proxy.requests <= sent + 2 * MAX_CONNECTIONS  # the others met the open breaker
-    assert asyncio.get_running_loop().time() - began < 3.0, "one after the other they would wait for 16 s"
+    answers = asyncio.gather(*calls, return_exceptions=True)
+    await sent(proxy, before + MAX_CONNECTIONS)
+    await time_passes(lambda: slow.breaks == MAX_CONNECTIONS)
+    await sent(proxy, before + 2 * MAX_CONNECTIONS)
+    await time_passes(answers.done)
+    assert {type(answer) for answer in await answers} == {StoreUnavailable}
+    # The others met the open breaker: one after the other they would have been sent, and would have waited, too.
+    assert proxy.requests == before + 2 * MAX_CONNECTIONS
 
 
 @pytest.mark.hand_set_time
 async def test_a_loop_that_is_busy_for_longer_than_the_time_out_does_not_blame_the_store(valkey, connection):
-    hasty = Connection(valkey.url, "test", timeout_s=1.0)
+    hasty = Connection(valkey.url, "test", timeout_s=20.0)
     jobs = RedisJobs(hasty, "p")
     epoch = await jobs.epoch()
 
     async def hog() -> None:
         for _ in range(4):
-            asyncio.get_running_loop().put_forward(1.5)  # one call of something else took that long
+            asyncio.get_running_loop().put_forward(30)  # one call of something else took that long
             await asyncio.sleep(0)
 
     calls = (jobs.enter(entry(epoch, tenant_id=f"t{number}")) for number in range(100))
@@ -144,20 +176,21 @@ async def test_a_loop_that_is_busy_for_longer_than_the_time_out_does_not_blame_t
     await hasty.close()
 
 
+@pytest.mark.hand_set_time
 async def test_the_first_answer_ends_the_outage(proxy, slow):
     jobs = RedisJobs(slow, "p")
     epoch = await jobs.epoch()
     proxy.answers.clear()
-    with pytest.raises(StoreUnavailable):
-        await jobs.beat(0)
+    await gives_up(jobs.beat(0), slow, proxy)
     proxy.answers.set()
+    asyncio.get_running_loop().put_forward(BREAKER_S)
 
     async def is_back() -> bool:
         with contextlib.suppress(StoreUnavailable):
             return (await jobs.beat(0)).epoch == epoch
         return False
 
-    await wait_until_async(is_back, "the store is used again", within_s=10)
+    await wait_until_async(is_back, "the store is used again")
     answers = await asyncio.gather(*(jobs.epoch() for _ in range(50)))
     assert set(answers) == {epoch}
 
@@ -284,7 +317,7 @@ async def test_over_tcp_no_notification_may_stretch_time_outs_or_hide_an_unread_
 
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_answers_have_the_same_shape_in_both_versions_of_the_protocol(valkey, protocol):
-    connection = Connection(f"{valkey.url}?protocol={protocol}", "test", timeout_s=5.0)
+    connection = Connection(f"{valkey.url}?protocol={protocol}", "test", timeout_s=PATIENCE_S)
     jobs, pool = RedisJobs(connection, "p"), RedisPool(connection, "p")
     asked = entry(await jobs.epoch())
     await queued(jobs, asked)

@@ -20,6 +20,7 @@ from gateway.launcher.embedded import EmbeddedValkey
 from gateway.ports import Beat, PoolNews, Quota
 from tests.adapters.redis.state import state_of_redis
 from tests.contracts.job_worlds import Process, entry, granted, leaving, new_id, pool_up, queued, rate
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import wait_until_async
 
 QUOTAS = (Quota(Measure.IMAGES, Window.DAY, 100, 1), Quota(Measure.GPU_SECONDS, Window.MONTH, 100, 1.5))
@@ -146,10 +147,11 @@ from gateway.adapters.redis.connection import Connection
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.ports import Admitted, Rate
 from tests.contracts.job_worlds import entry
+from tests.support.patience import PATIENCE_S
 from tests.adapters.redis.test_jobs import QUOTAS
 
 async def main(url, name, epoch, kind, count):
-    connection = Connection(url, "test", timeout_s=30.0)
+    connection = Connection(url, "test", timeout_s=PATIENCE_S)
     jobs = RedisJobs(connection, name)
     await jobs.epoch()
     changes = {
@@ -217,7 +219,7 @@ async def test_two_processes_share_a_rate_exactly(valkey, process):
 
 async def test_a_server_that_began_anew_from_its_file_grants_nothing_for_a_lease_and_has_keys_looked_up(tmp_path):
     with EmbeddedValkey(tmp_path, persist=True) as server:
-        connection = Connection(server.url, "test", timeout_s=5.0)
+        connection = Connection(server.url, "test", timeout_s=PATIENCE_S, now_us=1_800_000_000 * MICROSECONDS)
         process = Process("p", RedisJobs(connection, "p"), RedisPool(connection, "p"), RedisOutbox(connection))
         epoch = await pool_up(process, "a")
         before = await process.jobs.beat(0)
@@ -238,7 +240,7 @@ async def test_a_server_that_began_anew_from_its_file_grants_nothing_for_a_lease
         assert beat.epoch != epoch
         await queued(process.jobs, entry(beat.epoch))
         await process.jobs.leave(leaving((await process.pool.queue())[0].arrived[0].job_id))
-        connection.offset_ms += 10_001
+        connection.now_us += 10_001_000
         assert not (await process.jobs.beat(0)).has_lost_data
         await pool_up(process, "a")
         await granted(process.jobs, entry(beat.epoch))

@@ -7,6 +7,7 @@ from gateway.adapters.redis.jobs import RedisJobs
 from gateway.adapters.redis.pool import RedisPool
 from gateway.adapters.redis.scripts import load_script
 from tests.contracts.job_worlds import entry, leaving, queued
+from tests.support.patience import PATIENCE_S
 
 
 async def test_a_poll_that_was_delayed_on_its_way_drops_no_event_that_nobody_saw(connection):
@@ -36,7 +37,7 @@ async def test_events_that_were_seen_do_not_pile_up(valkey, connection):
 
 
 async def test_two_gateways_with_namespaces_of_their_own_share_a_server_without_meeting(valkey, connection):
-    other = Connection(valkey.url, "other", timeout_s=5.0)
+    other = Connection(valkey.url, "other", timeout_s=PATIENCE_S)
     jobs, stranger = RedisJobs(connection, "p"), RedisPool(other, "p")
     await queued(jobs, entry(await jobs.epoch()))
     changes = await stranger.poll(from_scratch=True)

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from gateway.adapters.sql.engine import Database, parse_url
 from gateway.adapters.sql.migrate import migrate
 from gateway.domain.errors import InvalidRequest, StoreUnavailable
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ async def test_a_reader_cannot_write_to_sqlite(sqlite):
 
 
 async def test_readers_do_not_wait_for_a_writer_in_sqlite(sqlite):
-    async with asyncio.timeout(5), sqlite.writing() as writer:
+    async with asyncio.timeout(PATIENCE_S), sqlite.writing() as writer:
         await writer.execute(text("INSERT INTO meta VALUES ('a', 'b')"))
         async with sqlite.reading() as reader:
             assert (await reader.execute(text("SELECT count(*) FROM meta"))).scalar_one() == 0

@@ -15,13 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.report import needs_processes
+
 # Nothing here has to survive a crash; without these a suite waits for the disk most of its time.
 _OPTIONS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=60 -c listen_addresses="
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres(request) -> Iterator[str]:
     """The address of a running server, without a database's name: append one to it before `?`."""
+    needs_processes(request)
     with running_postgres() as server:
         yield server.address
 

@@ -24,6 +24,7 @@ from gateway.flow.manage import Manager
 from tests.contracts.sql.builders import ACME, SECRET, keep, the
 from tests.contracts.sql.postgres import running_postgres
 from tests.flow.management import ALICE, RecordingAnnouncer
+from tests.support.patience import PATIENCE_S
 
 _STEPS_UP = """
 import asyncio, sys
@@ -55,7 +56,7 @@ async def run_process(url, edits):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", "-c", _STEPS_UP, url, str(edits), stderr=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         _, problems = await process.communicate()
     return process.returncode, problems
 
@@ -207,7 +208,7 @@ async def test_an_edit_that_is_cancelled_anywhere_is_whole_or_absent_and_blocks_
         [ended] = await asyncio.gather(edit, return_exceptions=True)
 
     # The cancelled transaction must not keep SQLite's only writer, nor PostgreSQL's lock on the row.
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         after = await the(bookkeeper, ACME)
         await edit_once(bookkeeper)
         assert (await the(bookkeeper, ACME)).version == after.version + 1

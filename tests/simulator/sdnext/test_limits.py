@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.simulator.sdnext.failures import RateLimited
 from gateway.simulator.sdnext.limits import RateLimiter, Threads
+from tests.support.patience import PATIENCE_S
 
 
 def taken(limiter: RateLimiter, now: float, limit: object = 10) -> bool:
@@ -45,7 +46,7 @@ async def test_a_thread_is_given_back_also_when_its_request_fails() -> None:
     threads, held = Threads(1), 0
     for _ in range(3):
         with contextlib.suppress(ValueError):
-            async with asyncio.timeout(1), threads.one():
+            async with asyncio.timeout(PATIENCE_S), threads.one():
                 held += 1
                 raise ValueError
 

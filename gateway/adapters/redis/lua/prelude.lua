@@ -1,6 +1,6 @@
 -- purpose: what every script shares; it is put before each of them when they are loaded, and is no script of its own.
 -- KEYS[1]: "{namespace}:generation"; every other key of the gateway shares its hash tag and is named from its prefix
--- ARGV[1]: offset_ms, added to the server's clock: 0 in production, set by contract suites only
+-- ARGV[1]: the time in microseconds, set by contract suites only; "" in production: the server's clock
 -- ARGV[2]: operation id: the same id again returns the first answer and changes nothing; "" for scripts that may repeat
 -- returns: nothing; it defines the locals below
 -- oracle: tests/support/memory_jobs.py (MemoryJobs)
@@ -51,8 +51,11 @@ local KEEP_MS = 30 * DAY_MS  -- collects garbage only: far beyond any job's life
 local LEASE_US = 3000000
 local MAX_EVENTS = 10000
 local AT_ONCE = 16  -- backends looked at with one command
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2] + tonumber(ARGV[1]) * 1000
+local now = tonumber(ARGV[1])
+if not now then
+  local clock = redis.call('TIME')
+  now = clock[1] * 1000000 + clock[2]
+end
 
 local function text(number)
   return string.format('%.0f', number)
