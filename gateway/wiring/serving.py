@@ -262,10 +262,9 @@ def _assemble(
         "reloads": lambda: reloader.run(roster.backends),
     }
     supervisor, readiness = _supervisor(loops, watch.log), Readiness(pulse, current, watch.outages.reason)
-    meter, books = watch.meter, bookkeeper
+    meter, books, limits = watch.meter, bookkeeper, _call_limits(settings)
     gauges = Gauges(meter, readiness, dispatcher, held, way_out, pulse, supervisor, current, byte_budget, books)
     supervisor.add("gauges", gauges.run)
-    limits = CallLimits(settings.key_calls_per_minute, settings.address_calls_per_minute)
     return Services(gateway, current, readiness, byte_budget, limits, account, rescans, meter), supervisor
 
 
@@ -285,6 +284,10 @@ def _leading(stores: Stores, ledger: SqlLedger, log: Log) -> tuple[Dispatcher, B
 
 def _tell_lease(log: Log, has_it: bool) -> None:
     log.tell("dispatcher_lease_taken" if has_it else "dispatcher_lease_lost", pid=os.getpid())
+
+
+def _call_limits(settings: Settings) -> CallLimits:
+    return CallLimits(settings.key_calls_per_minute, settings.address_calls_per_minute)
 
 
 def _byte_budget(settings: Settings) -> ByteBudget:

@@ -250,7 +250,7 @@ def test_a_scraper_who_breaks_its_connection_off_leaves_nothing_in_the_log(capfd
             with socket.create_connection(("127.0.0.1", port)) as wire:
                 wire.sendall(sent)
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
             assert answer.status == 200
         wait_until(lambda: set(threading.enumerate()) <= serving, "every connection has ended")
     assert set(threading.enumerate()) <= before

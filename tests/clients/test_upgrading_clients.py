@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.support import FAST
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import KEY, SMALL, shared_pool
 from tests.support.proxies import WAYS, every_way, needed, port_of
 
@@ -77,7 +78,7 @@ def test_the_client_of_java_makes_pictures_as_it_is_by_default(way, ports, answe
 
 
 def status_of(address, headers):
-    connection = http.client.HTTPConnection(address, timeout=30)
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE_S)
     try:
         connection.request("GET", "/sdapi/v1/options", headers=headers)
         return connection.getresponse().status

@@ -9,6 +9,7 @@ import struct
 import pytest
 
 from tests.support.hostile import PIXEL
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import SMALL
 from tests.support.processes import wait_until
 
@@ -55,7 +56,7 @@ LEAVERS = {
 
 def leave(pool, name, *, by_reset):
     make, until = LEAVERS[name.rpartition(".")[0]]
-    with socket.create_connection(("127.0.0.1", pool.gateway.port), timeout=30) as wire:
+    with socket.create_connection(("127.0.0.1", pool.gateway.port), timeout=PATIENCE_S) as wire:
         wire.sendall(make(name))
         received = b""
         while until not in received:

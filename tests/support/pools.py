@@ -169,7 +169,9 @@ class Pool:
         """How many HTTP calls the gateway has counted and how many bytes of bodies it read for them, health checks
         apart. It must have been given a metrics port.
         """
-        text = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30).read().decode()
+        text = (
+            urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=PATIENCE_S).read().decode()
+        )
         calls = re.findall(r'^gateway_calls_total\{route="(\w+)",.* (\S+)$', text, re.MULTILINE)
         sizes = re.findall(r'^gateway_body_bytes_total\{direction="in",route="(\w+)"\} (\S+)$', text, re.MULTILINE)
         calls_counted, bytes_counted = (

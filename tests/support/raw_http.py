@@ -12,6 +12,8 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.support.patience import PATIENCE_S
+
 CALLER = "sk-caller-0123456789abcdefghij"  # whose key every request here bears
 OFFERS = {
     "no upgrade": b"",
@@ -234,7 +236,7 @@ class Wire:
     """A connection that reads answers strictly: AssertionError for what is none, None at the end of the connection."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._read = b""
 

@@ -18,6 +18,7 @@ from gateway.adapters.redis.introduction import Introduction
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.domain.errors import StoreUnavailable
 from gateway.launcher.embedded import find_server
+from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
@@ -77,7 +78,7 @@ async def attempted(url):
     """The introduction after one attempt; raises what that raised, but for a store that is not there yet."""
     connection = Connection(url, "test", is_open=False)
     introduction = Introduction(
-        lambda: Connection(url, "test", timeout_s=4.0), connection, RedisJobs(connection, "p"), _never
+        lambda: Connection(url, "test", timeout_s=PATIENCE_S), connection, RedisJobs(connection, "p"), _never
     )
     try:
         await introduction.attempt("d_one")
