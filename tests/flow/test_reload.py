@@ -57,7 +57,7 @@ async def test_the_slot_is_held_until_a_load_that_takes_minutes_has_really_ended
 
 @pytest.mark.parametrize("what", ["cancelled", "broken off"])
 async def test_a_reload_that_is_cut_short_leaves_the_slot_to_the_end_of_the_load(what):
-    async with running({"a": sdnext(RED, swap_seconds=80.0, fragile_loads=True)}) as world:
+    async with running({"a": sdnext(RED, swap_seconds=60.0, fragile_loads=True)}) as world:
         second = world.add_process("two")
         await until(lambda: second.current.catalogue.backends)
         second.reloader.ask(Suspect("a", RED))
