@@ -11,17 +11,22 @@ _ROUNDED_UP = 16  # pixels: backends round sides up to their own grid
 _BESIDE = 1_000_000  # info, html_info, tags and scores, and the head of each file
 _ESCAPED_BYTES = 14  # of one character of a prompt: a surrogate pair as JSON inside of JSON
 _COMMAS_BESIDE = 100_000
+MOST_FURTHER_IMAGES = 16  # grids, masks, annotations
+_BRINGS_FURTHER = ("include_mask", "script_name", "alwayson_scripts", "control_units")
 
 
 def most_answer_bytes(shaped: Shaped, sent_bytes: int) -> int:
     """Bytes that the answer to this job can have, when its request had `sent_bytes`.
 
-    One picture more than was asked, because an interrupted batch ends with a grid; each prompt as often as `info`
-    tells it; and the request itself, which `parameters` and errors may echo.
+    One picture more than was asked, because an interrupted batch ends with a grid; those that masks, scripts and
+    control units bring along; each prompt as often as `info` tells it; and the request itself, which `parameters` and
+    errors may echo.
     """
     width, height = shaped.expected or (0, 0)
     pixels = (width + _ROUNDED_UP) * (height + _ROUNDED_UP)
-    pictures = shaped.images_asked + 1 if shaped.images_asked > 1 else shaped.images_asked
+    pictures = shaped.images_asked + (shaped.images_asked > 1)
+    if any(shaped.fields.get(name) for name in _BRINGS_FURTHER):
+        pictures += MOST_FURTHER_IMAGES
     text = sum(len(one) for one in _prompts(shaped)) * _ESCAPED_BYTES * _times_told(shaped)
     return round(pictures * pixels * _BYTES_PER_PIXEL) + text + 2 * sent_bytes + _BESIDE
 

@@ -16,7 +16,7 @@ from gateway.domain.masking import masked
 from gateway.domain.parameters.context import Shaped, adjustment
 from gateway.domain.parameters.sizes import is_masked_part
 from gateway.domain.replies.blame import judge_error
-from gateway.domain.replies.bounds import most_commas
+from gateway.domain.replies.bounds import MOST_FURTHER_IMAGES, most_commas
 from gateway.domain.replies.infotext import last_line_of, names_agree, sampler_really_used
 from gateway.domain.replies.verdicts import AttemptFailed, Delivered, Flaw, Verdict
 
@@ -28,7 +28,6 @@ _GRID_TOLERANCE = 32  # and of generated ones down to that of the checkpoint: 8 
 _SMALL_BASE64 = 20_000  # a black frame of any size that is generated packs into less
 _MOST_UNPACKED = 64_000_000
 _MOST_HTML = 20_000
-_MOST_FURTHER_IMAGES = 16  # grids, masks, annotations
 
 
 class _Generated(msgspec.Struct):
@@ -116,7 +115,7 @@ def _verify_generation(shaped: Shaped, backend: BackendInventory, body: bytes, *
 def _verify_pictures(
     shaped: Shaped, backend: BackendInventory, images: tuple[msgspec.Raw, ...], info: Mapping[str, Any]
 ) -> Verdict:
-    if len(images) > shaped.images_asked + _MOST_FURTHER_IMAGES:
+    if len(images) > shaped.images_asked + MOST_FURTHER_IMAGES:
         return _failed(Flaw.UNREADABLE, f"{len(images)} images came back, {shaped.images_asked} were asked for")
     texts = _list(info, "infotexts")
     pairs = last_line_of(texts[0]) if texts and isinstance(texts[0], str) else {}

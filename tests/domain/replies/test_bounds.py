@@ -35,6 +35,12 @@ def test_the_largest_honest_answer_fits(prompt, images):
     assert body.count(b",") <= most_commas(request)
 
 
+def test_a_mask_that_comes_back_beside_the_picture_fits_too():
+    asked = {"width": 256, "height": 192, "init_images": [b64(png_head(256, 192))], "mask": b64(png_head(256, 192))}
+    request = shaped({**asked, "include_mask": True}, operation=Operation.IMG2IMG)
+    assert len(json.dumps({"images": [noise(256, 192)] * 3})) <= most_answer_bytes(request, 0)
+
+
 def test_a_small_picture_cannot_have_a_large_answer():
     assert most_answer_bytes(shaped({"width": 64, "height": 64}), 500) < 1_200_000
 
