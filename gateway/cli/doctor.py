@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,10 +43,13 @@ def doctor(context: typer.Context, look_only: LookOnly = False, as_json: Json = 
 
 async def _examined(desk: Desk, *, with_pictures: bool) -> list[Finding]:
     """What was found, backend by backend; all backends are looked at together."""
-    from gateway.flow.examine import Examiner
+    from gateway.flow.examine import Examiner, no_gateway
     from gateway.wiring.desk import open_backends, open_slots
 
-    async with open_backends(desk.settings()) as (backends, client), open_slots(desk.settings(), client) as slot:
+    settings = desk.settings()
+    async with AsyncExitStack() as stack:
+        backends, client = await stack.enter_async_context(open_backends(settings))
+        slot = await stack.enter_async_context(open_slots(settings, client)) if with_pictures else no_gateway
         examiner = Examiner(client, desk.now(), slot)
 
         async def look(name: str) -> list[Finding]:

@@ -116,7 +116,7 @@ def test_a_redis_that_is_not_there_yet_ends_no_start_and_is_told_without_a_trace
     gateway = gateways.start(*SERVE, drain_delay_s="0", **given)
     wait_until(lambda: gateway.get_json("/readyz"), "it answers")
     assert why in gateway.get_json("/readyz")["store"]["reason"]
-    wait_until(lambda: "loop_waits_for_store" in gateway.output, "a loop waits for it")
+    wait_until(lambda: "start_waits_for_store" in gateway.output, "it says what it waits for")
     gateway.process.terminate()
     assert gateway.ended() == 0
     assert "Traceback" not in gateway.output

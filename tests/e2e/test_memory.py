@@ -147,7 +147,7 @@ def test_an_answer_of_gigabytes_fails_its_attempt_and_is_not_read(pool):
     wait_until(sim.is_up, "the simulator is up")
     liars = [LyingBackend(sim.port, answer) for answer in (endless, announced, crowded, nested_error)]
     urls = [f"http://127.0.0.1:{liar.port}" for liar in liars]
-    declared = [{"name": url[-5:], "url": url, "manage": False} for url in urls]
+    declared = [{"name": url[-5:], "url": url} for url in urls]
     try:
         pool.start(backends=json.dumps(declared), byte_budget_mb=str(BUDGET_MB), default_model="red")
         idle = high_water_mb(pool.gateway)

@@ -27,7 +27,7 @@ _QUOTED = ((b"%2B", b"+"), (b"%2b", b"+"), (b"%2F", b"/"), (b"%2f", b"/"), (b"%3
 _FEW_QUOTES, _MOST_QUOTED = 1_000, 8
 _GROUP, _BYTES = 4, 3
 _FIRST_WINDOW = 1_024 * _BYTES
-_WINDOW = 65_536 * _GROUP
+_WINDOW = 16_384 * _GROUP
 _MOST_PADDING = 2
 _STRANGE = "it holds characters that are not of base64"
 

@@ -18,9 +18,10 @@ from gateway.adapters.redis.introduction import Introduction
 from gateway.adapters.redis.jobs import RedisJobs
 from gateway.domain.errors import StoreUnavailable
 from gateway.launcher.embedded import find_server
-from tests.support.patience import PATIENCE_S
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
+
+SILENCE_S = 4.0  # a server that speaks no TLS is known by its silence
 
 CERTIFICATE = Path(__file__).with_name("self_signed.pem")
 
@@ -78,7 +79,7 @@ async def attempted(url):
     """The introduction after one attempt; raises what that raised, but for a store that is not there yet."""
     connection = Connection(url, "test", is_open=False)
     introduction = Introduction(
-        lambda: Connection(url, "test", timeout_s=PATIENCE_S), connection, RedisJobs(connection, "p"), _never
+        lambda: Connection(url, "test", timeout_s=SILENCE_S), connection, RedisJobs(connection, "p"), _never
     )
     try:
         await introduction.attempt("d_one")

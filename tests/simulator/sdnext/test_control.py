@@ -17,6 +17,7 @@ async def test_the_state_tells_what_is_loaded_and_what_was_done() -> None:
             "files": [A, B],
             "loras": ["inky"],
             "loads": 1,
+            "damaged": False,
             "jobs": 1,
             "waiting_or_running": 0,
             "most_waiting_or_running": 1,
