@@ -57,7 +57,7 @@ check: setup-dev  ## style, types, architecture, house rules and regular express
 test: setup-dev  ## every test, against a real Valkey process
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --durations=20 $(TESTS)
 
-test-fast: setup-dev  ## what starts no process (half a minute)
+test-fast: setup-dev  ## what starts no process (about two and a half minutes)
 	$(BIN)/python -m pytest -q -n 2 --fast $(addprefix --ignore=tests/,chaos cli clients deploy e2e launcher speed) $(TESTS)
 
 test-hostile: setup-dev  ## ten thousand hostile bodies, calls of all routes, pictures; raw HTTP directly and behind proxies; backends' answers (about ten minutes): SEED=7
@@ -92,6 +92,7 @@ format: setup-dev  ## put the code into its one format
 	$(BIN)/ruff format gateway tests bench
 
 lock:  ## pin every dependency anew, with hashes (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv, in an environment of its own"; exit 1; }
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --extra tracing --group pyproject.toml:build pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" --group pyproject.toml:build --group pyproject.toml:dev --extra tracing -c requirements.lock pyproject.toml -o requirements-dev.lock
 
@@ -99,7 +100,6 @@ clean:  ## remove what setup, run and test made
 	rm -rf .venv .venv-* .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 bench: setup-dev  ## cost of a call beside nginx (and LiteLLM: PEERS=litellm): QUICK=1 RECORD=1 ONLY=speed,memory,growth
-	@command -v nginx >/dev/null && command -v wrk >/dev/null || { echo "make bench needs nginx and wrk: apt-get install nginx-light wrk"; exit 1; }
 	QUICK=$(QUICK) RECORD=$(RECORD) PEERS=$(PEERS) ONLY=$(ONLY) $(BIN)/python -m bench
 
 .PHONY: bench-loading

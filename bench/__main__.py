@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench import growth, memory, record, speed
@@ -22,6 +24,8 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     """Measure, print, keep."""
     flags = {name: os.environ.get(name, "") for name in ("QUICK", "RECORD", "PEERS", "LITELLM_PYTHON", "ONLY")}  # noqa: TID251
+    if problem := unusable(flags):
+        sys.exit(f"make bench: {problem}")
     is_quick = bool(flags["QUICK"])
     python = (flags["LITELLM_PYTHON"] or "python3") if "litellm" in flags["PEERS"] else ""
     wanted = flags["ONLY"].split(",") if flags["ONLY"] else ["speed"] if is_quick else ["speed", "memory", "growth"]
@@ -52,6 +56,27 @@ def main() -> None:
     (RESULTS / "latest.json").write_text(json.dumps(result, indent=1))
     if flags["RECORD"]:
         record.write(sections, result, _command(flags), RESULTS / "growth.svg")
+
+
+SECTIONS = ("speed", "memory", "growth")
+
+
+def unusable(flags: Mapping[str, str]) -> str:
+    """Why nothing can be measured with these, and what to do; "" if it can."""
+    for name in ("nginx", "wrk"):
+        if shutil.which(name) is None:
+            return f"it needs {name}: apt-get install nginx-light wrk."
+    if unknown := set(filter(None, flags["ONLY"].split(","))) - set(SECTIONS):
+        return f"ONLY has no {', '.join(sorted(unknown))}; it has {', '.join(SECTIONS)}, with commas between."
+    if flags["PEERS"] not in ("", "litellm"):
+        return f"PEERS={flags['PEERS']} is not known; litellm is."
+    program = Path(flags["LITELLM_PYTHON"] or "python3").parent / "litellm"
+    if flags["PEERS"] and shutil.which(str(program)) is None:
+        return (
+            "PEERS=litellm needs LiteLLM in a virtual environment of its own: python3 -m venv peer && "
+            "peer/bin/pip install 'litellm[proxy]', then LITELLM_PYTHON=peer/bin/python."
+        )
+    return ""
 
 
 def versions(litellm_python: str) -> dict[str, str]:
