@@ -26,6 +26,11 @@ def main() -> None:
     flags = {name: os.environ.get(name, "") for name in ("QUICK", "RECORD", "PEERS", "LITELLM_PYTHON", "ONLY")}  # noqa: TID251
     if problem := unusable(flags):
         sys.exit(f"make bench: {problem}")
+    measure(flags)
+
+
+def measure(flags: Mapping[str, str]) -> None:
+    """The sections that are wanted."""
     is_quick = bool(flags["QUICK"])
     python = (flags["LITELLM_PYTHON"] or "python3") if "litellm" in flags["PEERS"] else ""
     wanted = flags["ONLY"].split(",") if flags["ONLY"] else ["speed"] if is_quick else ["speed", "memory", "growth"]
@@ -103,7 +108,7 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _command(flags: dict[str, str]) -> str:
+def _command(flags: Mapping[str, str]) -> str:
     shown = {name: value for name, value in flags.items() if value and name not in ("LITELLM_PYTHON", "RECORD")}
     return " ".join(["make bench", *(f"{name}={value}" for name, value in shown.items())])
 
