@@ -1,7 +1,7 @@
 """Why a store that was asked for the first time did not do it: refused for good, or not there yet.
 
 Who refuses (a password, a protocol, a right) refuses the next second, too: the start fails with the reason. Who is not
-there, starts or fails over is waited for, with the reason. Decision 0050.
+there, starts or fails over is waited for, with the reason. Decision 0059.
 """
 
 from __future__ import annotations
