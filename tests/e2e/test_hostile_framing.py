@@ -27,7 +27,8 @@ FEW = 25  # forms each way, where not all are asked for
 def served(tmp_path_factory, valkey_process):
     with shared_pool(tmp_path_factory.mktemp("framing"), valkey_process) as pool:
         pool.add_sim("one", "red", time_scale="0")
-        pool.start(metrics_port=str(free_port()))
+        unlimited = dict.fromkeys(("key_calls_per_minute", "address_calls_per_minute"), "1000000000")
+        pool.start(metrics_port=str(free_port()), **unlimited)
         pool.add_key(VICTIM, "victim", UNLIMITED)
         pool.add_key(CALLER, "caller", UNLIMITED)
         yield pool
