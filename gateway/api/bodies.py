@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from gateway.domain.errors import BodyTooLarge, InvalidRequest
+from gateway.domain.errors import BodyEncoded, BodyTooLarge, InvalidRequest
 from gateway.domain.keys import Caller
+from gateway.domain.parameters.json_flaws import flaw_of
 from gateway.flow.byte_budget import Held
 
 SMALL_BODY_BYTES = 1_000_000
 MOST_FIELDS = 2_000  # SD.Next has 634 options; each costs time, and clients post back all that they were shown
 _DIGITS = 20  # more of them are no length, and thousands no number that Python reads
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EMPTY_BODIES = (b"", b'""', b"null")
 _PACKED = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
 
@@ -26,7 +28,7 @@ _PACKED = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
 async def read_body(request: Request, caller: Caller, most_bytes: int) -> bytes:
     """The whole body. It stays counted until the answer has been sent.
 
-    Raises BodyTooLarge, from its announced length before it is read where there is one; InvalidRequest for a
+    Raises BodyTooLarge, from its announced length before it is read where there is one; BodyEncoded for a
     compressed one; NoCapacity; ClientDisconnect.
     """
     held: Held = request.state.held
@@ -56,18 +58,33 @@ async def discard_body(request: Request, most_bytes: int = SMALL_BODY_BYTES) -> 
 
 async def read_object(request: Request, caller: Caller) -> dict[str, Any]:
     """A small body as a JSON object; none, `""` and `null` are an empty one. Raises what `read_body` does."""
-    raw = (await read_body(request, caller, SMALL_BODY_BYTES)).removeprefix(b"\xef\xbb\xbf").strip()
+    raw = (await read_body(request, caller, SMALL_BODY_BYTES)).removeprefix(_BYTE_ORDER_MARK).strip()
     if raw in _EMPTY_BODIES:
         return {}
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest("The body is no JSON. Send an object, or nothing.") from error
+        raise InvalidRequest(
+            f"The body is not valid JSON: {flaw_of(raw, error)}. Send an object, or nothing."
+        ) from error
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")
     if len(value) > MOST_FIELDS:
         raise InvalidRequest(f"The body has {len(value)} fields; at most {MOST_FIELDS} are read.")
     return value
+
+
+async def read_hints(request: Request, caller: Caller) -> dict[str, Any]:
+    """The fields of a body that the call can do without: none where it is anything but a small JSON object.
+
+    Real clients send `undefined`, `[]`, a form or half a text to calls that need no body. Raises what `read_body` does.
+    """
+    raw = await read_body(request, caller, SMALL_BODY_BYTES)
+    try:
+        value = msgspec.json.decode(raw.removeprefix(_BYTE_ORDER_MARK))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 async def _next_piece(request: Request) -> tuple[bytes, bool]:
@@ -81,7 +98,7 @@ async def _next_piece(request: Request) -> tuple[bytes, bool]:
 def _refuse_unread(request: Request, most_bytes: int) -> None:
     packed = request.headers.get("content-encoding", "").strip().lower()
     if packed in _PACKED:
-        raise InvalidRequest(f"The body is compressed ({packed}). Send it as plain JSON.")
+        raise BodyEncoded(f"The body is compressed ({packed}). Send it as plain JSON, without Content-Encoding.")
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdecimal() and int(announced[:_DIGITS]) > most_bytes:
         raise _too_large(most_bytes)

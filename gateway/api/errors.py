@@ -44,6 +44,7 @@ STATUS: dict[type[errors.GatewayError], int] = {
     managed.EditConflict: 409,
     errors.SamplerNotFound: 404,
     errors.BodyTooLarge: 413,
+    errors.BodyEncoded: 415,
     errors.CallTooSlow: 408,
     errors.HeadersTooLarge: 431,
     errors.NotHttp: 400,

@@ -18,7 +18,7 @@ from gateway.domain import errors
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.caption_rows import CAPTION
 from gateway.domain.parameters.generation_rows import GENERATION, ONLY_IMG2IMG
-from gateway.domain.parameters.table import Does, Kind, Row, Table
+from gateway.domain.parameters.table import UNBOUNDED, Does, Kind, Row, Table
 from gateway.domain.parameters.upscale_rows import UPSCALE
 
 Json = dict[str, Any]
@@ -67,6 +67,7 @@ _OF_A_JOB = (
     errors.SamplerNotFound,
     errors.CallTooSlow,
     errors.BodyTooLarge,
+    errors.BodyEncoded,
     errors.InvalidRequest,
     errors.GenerationFailed,
 )
@@ -101,7 +102,7 @@ def schema_of(row: Row) -> Json:
     schema = dict(_TYPES[row.kind])
     if row.kind in (Kind.INT, Kind.FLOAT):
         schema["minimum"] = row.low
-        if row.high < _NO_BOUND:
+        if row.high != UNBOUNDED:
             schema["maximum"] = row.high
     elif row.kind is Kind.TEXT and row.high:
         schema["maxLength"] = int(row.high)
@@ -171,7 +172,6 @@ _SCHEMAS: Mapping[Operation, str] = MappingProxyType(
         Operation.CAPTION: "Caption",
     }
 )
-_NO_BOUND = 1_000_000_000  # the table's word for "the plan alone bounds it"
 _ABOUT = (
     "Every path under /sdapi/v1 stands under /v1 too. Any or no content type is read as JSON. "
     "The key may be sent as the password of Basic, as a Bearer token or as X-API-Key; keys that the operator allows to "

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from gateway.api.errors import json_response
 from gateway.api.limits import count_stranger
 from gateway.api.openapi import document
+from gateway.domain.parameters.table import plain_number
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -92,7 +93,7 @@ def _fields(described: dict[str, Any], operation: dict[str, Any]) -> str:
 
 def _field(name: str, field: dict[str, Any], is_required: bool) -> str:
     values = ", ".join(field.get("enum", ())) or " to ".join(
-        f"{field[bound]:g}" for bound in ("minimum", "maximum") if bound in field
+        plain_number(field[bound]) for bound in ("minimum", "maximum") if bound in field
     )
     note = field.get("description", "") + (" Required." if is_required else "")
     cells = (f"<code>{escape(name)}</code>", field.get("type", ""), escape(values), escape(note.strip()))

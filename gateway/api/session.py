@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.asking import Asking, as_json
-from gateway.api.bodies import read_object
+from gateway.api.bodies import read_hints, read_object
 from gateway.domain.progress import as_internal_progress, as_progress, as_status
 from gateway.flow.own_jobs import INTERRUPT, SKIP
 from gateway.flow.serve import Gateway
@@ -55,7 +55,7 @@ class SessionRoutes:
     async def internal_progress(self, request: Request) -> Response:
         """The same as the web page of a real server asks for it; `id_task` names the job."""
         caller = await self._asking.caller(request)
-        asked = await read_object(request, caller)
+        asked = await read_hints(request, caller)
         preview_id = asked.get("id_live_preview")
         own = await self._gateway.work.progress(
             caller, with_preview=asked.get("live_preview") is not False, task_id=str(asked.get("id_task") or "")
@@ -78,7 +78,7 @@ class SessionRoutes:
 
         async def handle(request: Request) -> Response:
             caller = await self._asking.caller(request)
-            asked = {**await read_object(request, caller), **request.query_params}
+            asked = {**await read_hints(request, caller), **request.query_params}
             await self._gateway.work.end(caller, wish, _task_of(asked))
             return as_json({})
 

@@ -82,6 +82,10 @@ class BodyTooLarge(CallerError):
     """Body, image bytes or pixels above the limit."""
 
 
+class BodyEncoded(CallerError):
+    """The body is compressed, which no call needs: pictures do not shrink."""
+
+
 class CallTooSlow(CallerError):
     """Headers or body came slower than the gateway waits for."""
 

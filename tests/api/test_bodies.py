@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from gateway.api.bodies import discard_body, read_body, read_object
-from gateway.domain.errors import BodyTooLarge, InvalidRequest
+from gateway.api.bodies import discard_body, read_body, read_hints, read_object
+from gateway.domain.errors import BodyEncoded, BodyTooLarge, InvalidRequest
 from gateway.domain.keys import Caller
 from gateway.domain.plans import Plan
 from gateway.flow.byte_budget import ByteBudget
@@ -83,7 +83,7 @@ async def test_a_caller_who_leaves_while_sending_is_noticed():
 @pytest.mark.parametrize("packed", ["gzip", "br", " Deflate "])
 async def test_a_compressed_body_is_refused_unread_and_told_so(packed):
     request = request_with(part(b"ab", more=False), content_encoding=packed)
-    with pytest.raises(InvalidRequest, match="compressed"):
+    with pytest.raises(BodyEncoded, match="compressed"):
         await read_body(request, CALLER, 3)
     assert len(request.scope["left"]) == 1
 
@@ -107,3 +107,14 @@ async def test_thousands_of_fields_are_refused_because_each_costs_time():
     many = b"{" + b",".join(b'"o%d":1' % number for number in range(2_001)) + b"}"
     with pytest.raises(InvalidRequest, match="2001 fields; at most 2000"):
         await read_object(whole(many), CALLER)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"[]", b"undefined", b"a=b&c=d", b'"interrupt"', b"{", b"\xff", b"", b"17", b"{" * 5_000]
+)
+async def test_a_call_that_needs_no_body_takes_any(raw):
+    assert await read_hints(whole(raw), CALLER) == {}
+
+
+async def test_a_call_that_needs_no_body_takes_its_hints_from_one():
+    assert await read_hints(whole(b'{"force_task_id": "mine"}'), CALLER) == {"force_task_id": "mine"}

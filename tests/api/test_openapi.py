@@ -77,7 +77,7 @@ def test_a_job_may_be_refused_in_more_ways_than_a_list(described):
     of_a_list = set(described["paths"]["/sdapi/v1/options"]["get"]["responses"])
     assert of_a_list == {"200", "401", "403", "429", "503"}
     of_a_job = set(described["paths"]["/sdapi/v1/txt2img"]["post"]["responses"])
-    assert of_a_job == of_a_list | {"404", "408", "413", "422", "500"}
+    assert of_a_job == of_a_list | {"404", "408", "413", "415", "422", "500"}
 
 
 def test_a_summary_is_the_first_line_for_people(described):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.parameters.table import (
+    UNBOUNDED,
     Does,
     Row,
     Table,
@@ -18,9 +19,10 @@ from gateway.domain.parameters.table import (
     text,
 )
 
-LAST_SEED = 2**32 - 1
+LAST_SEED = 2**53 - 1  # the last one that JSON carries whole; decision 0058
+_LAST_OFFSET = 2**32 - 1
 _PROMPT_CHARACTERS = 100_000
-_BIG = 1_000_000_000
+_BIG = int(UNBOUNDED)
 
 _CORE = (
     *text("sd_model_checkpoint", most=1_000, does=Does.RESOLVE),
@@ -136,7 +138,7 @@ _SCHEDULER = (
     *ints(1, 10_000, "schedulers_timesteps_range"),
     *floats(0, 10, "schedulers_sigma_adjust", "schedulers_sigma_adjust_min", "schedulers_sigma_adjust_max"),
     *text("uni_pc_variant"),
-    *ints(0, LAST_SEED, "eta_noise_seed_delta"),
+    *ints(0, _LAST_OFFSET, "eta_noise_seed_delta"),
     *drops("diffusers_generator_device"),
 )
 _PROMPT_AND_MODIFIERS = (

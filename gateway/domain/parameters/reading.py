@@ -16,8 +16,9 @@ import msgspec
 
 from gateway.domain.errors import BodyTooLarge, InvalidRequest
 from gateway.domain.parameters.context import adjustment
+from gateway.domain.parameters.json_flaws import flaw_of
 from gateway.domain.parameters.nesting import nests_deeper
-from gateway.domain.parameters.table import Does, Kind, Row, Table
+from gateway.domain.parameters.table import TASK_ID, UNBOUNDED, Does, Kind, Row, Table, plain_number
 
 _BOM = b"\xef\xbb\xbf"
 _DEEPEST = 32
@@ -62,8 +63,8 @@ def _fields_of(body: bytes) -> dict[str, msgspec.Raw]:
         raise _too_deep("") from None
     except msgspec.ValidationError:
         raise InvalidRequest("The body must be a JSON object.") from None
-    except (ValueError, msgspec.MsgspecError):
-        raise InvalidRequest("The body is not valid JSON in UTF-8.") from None
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {flaw_of(body, error)}.") from None
     if len(fields) > _MOST_FIELDS:
         raise InvalidRequest(f"The body has {len(fields)} fields; at most {_MOST_FIELDS} are read.")
     return fields
@@ -91,8 +92,7 @@ def typed_fields(raws: Mapping[str, msgspec.Raw], table: Table, told: list[str])
         if row is not None and row.does is not Does.DROP:
             if row.kind in _MANY and bytes(raw).count(b",") > _MOST_ITEMS:
                 raise InvalidRequest(f"{name} holds more than {_MOST_ITEMS} values.", name)
-            value = raw if row.kind is Kind.RAW else coerced(row, decoded(raw, name))
-            if value is not None:
+            if (value := _value_of(row, raw, told)) is not None:
                 fields[name] = value
             continue
         if row is not None and _is_quiet(row, raw):
@@ -104,6 +104,17 @@ def typed_fields(raws: Mapping[str, msgspec.Raw], table: Table, told: list[str])
     if untold:
         told.append(adjustment(f"{untold} more fields", "dropped"))
     return fields
+
+
+def _value_of(row: Row, raw: msgspec.Raw, told: list[str]) -> Any:  # noqa: ANN401
+    """What a field holds, in its row's type; a fraction that was cut off is added to `told`."""
+    if row.kind is Kind.RAW:
+        return raw
+    sent = decoded(raw, row.name)
+    value = coerced(row, sent)
+    if row.kind is Kind.INT and value is not None and value != _as_number(sent) and len(told) < _MOST_TOLD:
+        told.append(adjustment(row.name, f"cut off from {sent}", value))
+    return value
 
 
 def decoded(raw: msgspec.Raw, field: str) -> Any:  # noqa: ANN401 - JSON is of any type
@@ -127,7 +138,8 @@ def raw_items(raw: msgspec.Raw, field: str) -> list[msgspec.Raw]:
 def coerced(row: Row, value: Any) -> Any:  # noqa: ANN401
     """The value in its row's type and bounds, or None for an empty text where a number belongs.
 
-    Numeric strings become numbers, integral floats integers, 0 and 1 booleans, booleans whole numbers.
+    Numeric strings become numbers, 0 and 1 booleans, booleans whole numbers; of a number that must be whole the
+    fraction is cut off, as servers do; an id may be a number; an empty list is an empty object.
     """
     if row.kind is Kind.INT or row.kind is Kind.FLOAT:
         return _number(row, value)
@@ -135,6 +147,8 @@ def coerced(row: Row, value: Any) -> Any:  # noqa: ANN401
         return _text(row, value)
     if row.kind is Kind.BOOL:
         return _flag(row, value)
+    if row.kind is Kind.OBJECT and value == []:
+        return None  # servers take it for nothing, and real clients send it
     if (row.kind is Kind.LIST and not isinstance(value, list)) or (
         row.kind is Kind.OBJECT and not isinstance(value, dict)
     ):
@@ -147,19 +161,30 @@ def _number(row: Row, value: Any) -> int | float | None:  # noqa: ANN401
         if not value.strip():
             return None  # real clients send "" for "not set"
         value = _parsed(row, value)
-    if not isinstance(value, int | float):
+    number = _as_number(value)
+    if number is None or not math.isfinite(number):
         raise _wrong(row)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number) or (row.kind is Kind.INT and not number.is_integer()):
-        raise _wrong(row)
+    if row.kind is Kind.INT:
+        number = float(math.trunc(number))
     if not row.low <= number <= row.high:
-        raise InvalidRequest(f"{row.name} must be between {row.low:g} and {row.high:g}.", row.name)
+        raise InvalidRequest(f"{row.name} must be {_span(row)}.", row.name)
     if row.kind is Kind.INT:
         return int(value)
     return int(number) if number.is_integer() and abs(number) < _LARGEST_EXACT else number
+
+
+def _as_number(sent: Any) -> float | None:  # noqa: ANN401 - any JSON
+    """The number that was sent, as one or in a text."""
+    try:
+        return float(sent) if isinstance(sent, str | int | float) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _span(row: Row) -> str:
+    """The bounds of a number in words and in full; a bound that is only the plan's to say is left out."""
+    low, high = plain_number(row.low), plain_number(row.high)
+    return f"at least {low}" if row.high == UNBOUNDED else f"between {low} and {high}"
 
 
 def _parsed(row: Row, text: str) -> int | float:
@@ -170,10 +195,14 @@ def _parsed(row: Row, text: str) -> int | float:
 
 
 def _text(row: Row, value: Any) -> str:  # noqa: ANN401
+    if row.name == TASK_ID and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
     if not isinstance(value, str):
         raise _wrong(row)
     if len(value) > row.high:
-        raise InvalidRequest(f"{row.name} has {len(value)} characters; at most {row.high:g} are allowed.", row.name)
+        raise InvalidRequest(
+            f"{row.name} has {len(value)} characters; at most {plain_number(row.high)} are allowed.", row.name
+        )
     if row.does is Does.PASS and not row.choices and _PLACE.search(value):
         raise InvalidRequest(f"{row.name} must be a plain name, without slashes.", row.name)
     if not row.choices:

@@ -19,6 +19,7 @@ from gateway.domain.parameters.pictures import picture
 _NOWHERE = re.compile(r"^\s*(?:[a-zA-Z][a-zA-Z0-9+.-]{1,15}://|upload:|/|\\\\|~|\.\.?[/\\]|[a-zA-Z]:[\\/])")
 _LONGEST_TEXT = 4_000
 _MOST_ARGUMENTS = 2_000
+_SWITCHES = ("enabled", "enable", "is_enabled", "ad_enable")
 _MOST_ANGLES = 2_000
 _MOST_CHARACTERS = 200_000  # of all texts together: each is looked through for places and tags
 _LARGEST_NUMBER = 2**63 - 1
@@ -36,7 +37,9 @@ def check_scripts(draft: Draft) -> None:
     kept = {}
     for name, body in asked.items():
         arguments = _arguments(name, body)
-        if arguments:
+        if arguments and _are_off(arguments):
+            draft.tell(f"alwayson_scripts.{shown(name)}", "dropped: switched off")
+        elif arguments:
             known = _allowed(draft, name, draft.context.operator.alwayson_scripts)
             kept[known] = {"args": _checked(draft, arguments, f"alwayson_scripts.{shown(name)}")}
     if kept:
@@ -58,6 +61,19 @@ def _arguments(name: str, body: Any) -> Any:  # noqa: ANN401 - a list, or an obj
     if not isinstance(body, Mapping):
         raise InvalidRequest(f'alwayson_scripts: "{shown(name)}" must be an object with args.', "alwayson_scripts")
     return body.get("args")
+
+
+def _are_off(arguments: Any) -> bool:  # noqa: ANN401 - a list, or an object in A1111's named form
+    """Whether a script's arguments say that it does nothing: its units are all off, or it is itself.
+
+    Front ends send what their panels hold with every request, also where a panel is switched off.
+    """
+    if isinstance(arguments, Mapping):
+        return any(arguments.get(word) is False for word in _SWITCHES)
+    if not isinstance(arguments, list):
+        return False
+    units = [one for one in arguments if isinstance(one, Mapping)]
+    return arguments[0] is False or (bool(units) and all(_are_off(unit) for unit in units))
 
 
 def _allowed(draft: Draft, name: str, allowed: Mapping[str, float]) -> str:

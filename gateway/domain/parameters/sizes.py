@@ -39,8 +39,8 @@ def set_sizes(draft: Draft) -> None:
     if draft.operation is Operation.IMG2IMG and draft.init_size is not None:
         _img2img_sizes(draft, draft.init_size)
     else:
-        draft.fields["width"] = _down(draft.fields.get("width", DEFAULT_SIDE))
-        draft.fields["height"] = _down(draft.fields.get("height", DEFAULT_SIDE))
+        for name in ("width", "height"):
+            _set_side(draft, name, _down(draft.fields.get(name, DEFAULT_SIDE)))
         for name in ("scale_by", "selected_scale_tab", "resize_mode", "resize_name", "resize_context"):
             draft.fields.pop(name, None)
 
@@ -64,7 +64,8 @@ def _img2img_sizes(draft: Draft, init: tuple[int, int]) -> None:
         for name in ("resize_mode", "resize_name", "resize_context"):
             fields.pop(name, None)
         return
-    fields["width"], fields["height"] = _at_least(size[0]), _at_least(size[1])
+    for name, side in zip(("width", "height"), size, strict=True):
+        _set_side(draft, name, _at_least(side))
     fields["resize_mode"] = fields.get("resize_mode") or 1
 
 
@@ -219,6 +220,14 @@ def shrunk(size: tuple[int, int], pixels: int) -> tuple[int, int]:
         longest = max(SMALLEST_SIDE, _down(pixels / min(width, height)))
         width, height = min(width, longest), min(height, longest)
     return width, height
+
+
+def _set_side(draft: Draft, name: str, side: int) -> None:
+    """A side on the grid; one that was asked for otherwise is told."""
+    before = draft.fields.get(name, side)
+    draft.fields[name] = side
+    if side != before:
+        draft.tell_change(name, f"rounded {'down' if side < before else 'up'} from {before:g}", side)
 
 
 def _down(side: float) -> int:

@@ -11,6 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+UNBOUNDED = 1e9  # a bound that only the plan, the key and the pool know better
+TASK_ID = "force_task_id"
+
+
+def plain_number(value: float) -> str:
+    """A number in full: 4294967295, not 4.29497e+09."""
+    return str(int(value)) if value == int(value) else str(value)
+
 
 class Does(Enum):
     """What happens to a field."""

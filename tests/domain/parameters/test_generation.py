@@ -49,11 +49,64 @@ def test_what_the_price_depends_on_is_filled():
     }
 
 
-@pytest.mark.parametrize("seed", [-2, 2**32, 2**63, 1.5])
-def test_a_seed_outside_32_bits_is_refused(seed):
-    with pytest.raises(InvalidRequest) as caught:
+@pytest.mark.parametrize("seed", [-2, 2**53, 2**63])
+def test_a_seed_that_no_client_can_have_meant_is_refused_with_its_bounds_in_full(seed):
+    with pytest.raises(InvalidRequest, match="seed must be between -1 and 9007199254740991") as caught:
         shaped({"seed": seed})
     assert caught.value.field == "seed"
+
+
+@pytest.mark.parametrize("seed", [2**32, 1_099_511_627_776, 2**53 - 1])
+def test_a_seed_above_32_bits_as_front_ends_draw_them_goes_on_as_it_is(seed):
+    made = shaped({"seed": seed})
+    assert (made.fields["seed"], made.adjustments) == (seed, ())
+
+
+def test_a_fraction_where_a_whole_number_belongs_is_cut_off_and_told():
+    made = shaped({"width": 170.67, "steps": "12.5", "seed": 1.5})
+    assert (made.fields["width"], made.fields["steps"], made.fields["seed"]) == (168, 12, 1)
+    assert made.adjustments == (
+        "width=170 (cut off from 170.67)",
+        "steps=12 (cut off from 12.5)",
+        "seed=1 (cut off from 1.5)",
+        "width=168 (rounded down from 170)",
+    )
+
+
+def test_sizes_that_are_rounded_are_told():
+    made = shaped({"width": 300, "height": 301})
+    assert (made.fields["width"], made.fields["height"]) == (296, 296)
+    assert made.adjustments == ("width=296 (rounded down from 300)", "height=296 (rounded down from 301)")
+
+
+def test_an_empty_list_where_an_object_belongs_is_nothing():
+    made = shaped({"alwayson_scripts": [], "override_settings": []})
+    assert (made.fields.keys() & {"alwayson_scripts", "override_settings"}, made.adjustments) == (set(), ())
+
+
+def test_an_id_that_is_a_number_is_an_id():
+    assert shaped({"force_task_id": 17}).task_id == "17"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {"ADetailer": {"args": [False, False, {"ad_model": "None"}]}},
+        {"ControlNet": {"args": [{"enabled": False, "module": "canny"}, {"enabled": False}]}},
+        {"Some Script": {"args": {"enabled": False, "strength": 1}}},
+    ],
+)
+def test_scripts_whose_units_are_all_switched_off_are_dropped_and_told(script):
+    (name,) = script
+    made = shaped({"alwayson_scripts": script})
+    assert "alwayson_scripts" not in made.fields
+    assert made.adjustments == (f"alwayson_scripts.{name} (dropped: switched off)",)
+
+
+def test_a_script_with_one_unit_switched_on_is_asked_for():
+    units = [{"enabled": False}, {"enabled": True}]
+    with pytest.raises(InvalidRequest, match="ControlNet"):
+        shaped({"alwayson_scripts": {"ControlNet": {"args": units}}})
 
 
 def test_a_wildcard_in_a_prompt_reads_no_file_of_a_server_and_is_told():

@@ -49,7 +49,7 @@ def test_a_request_goes_to_a_backend_with_its_own_title_and_nothing_unknown():
         "save_images": False,
         "override_settings_restore_afterwards": True,
     }
-    assert request.adjustments == ("extra (dropped)", "bogus (dropped)")
+    assert request.adjustments == ("extra (dropped)", "bogus (dropped)", "width=512 (rounded down from 513)")
 
 
 def test_a_job_can_run_where_its_model_sampler_schedule_and_loras_all_are():
