@@ -114,7 +114,7 @@ async def on_gateway_error(request: Request, error: Exception) -> Response:
     """Starlette's handler for everything in the error tree."""
     assert isinstance(error, errors.GatewayError)  # noqa: S101 - registered for that type alone
     answer = answer_to(error)
-    request.state.error = error
+    request.state.error = errors.without_frames(error)
     request.state.reason = type(error).__name__  # a label of the metrics
     caller: Caller | None = getattr(request.state, "caller", None)
     if isinstance(error, errors.CallerError):

@@ -19,7 +19,7 @@ from gateway.api.cors import Cors, Headers
 from gateway.api.errors import CallerLeft, answer_to, each_error, unexpected_answer
 from gateway.api.limits import count_stranger
 from gateway.api.refusals import Refusals
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, without_frames
 from gateway.ports import Log
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}")
@@ -60,6 +60,7 @@ class Edge:
             await self._app(scope, receive, answer.send)
         except Exception as error:  # noqa: BLE001 - the last one who can tell anybody
             await self._failed(error, answer, scope, receive)
+            without_frames(error)
         if answer.status >= 400:  # noqa: PLR2004 - what HTTP calls an error
             self._refusals.told(scope, answer.status)
 

@@ -79,7 +79,7 @@ class PictureRoutes:
             try:  # a body that is done with is let go
                 served.append(await self._gateway.serve(call_of(request, Operation.UPSCALE, bodies.pop(0))))
             except errors.GatewayError as failure:
-                failed[number] = failure
+                failed[number] = errors.without_frames(failure)
                 if isinstance(failure, errors.CapacityError):  # the rest would be refused for the same reason
                     failed |= dict.fromkeys(range(number, count), failure)
                     break

@@ -7,6 +7,9 @@ reads: it names the cause and the way out, and holds no path, address or credent
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class GatewayError(Exception):
@@ -52,6 +55,23 @@ class InvalidRequest(CallerError):
         self.others = tuple(others)
         super().__init__(" ".join((sentence, *(str(other) for other in self.others))))
         self.sentence = sentence
+
+
+def without_frames(error: E) -> E:
+    """The error, and those that led to it, without the frames they came through.
+
+    An error that is kept where one of its frames can reach it is a cycle: all that these frames hold, a body of 32 MB
+    too, stays until the collector runs, which is seldom here. So whoever keeps an error keeps it like this.
+    """
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            left += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+    return error
 
 
 def refuse_all(refusals: Sequence[InvalidRequest]) -> None:

@@ -22,6 +22,7 @@ from gateway.domain.errors import (
     GenerationFailed,
     NoCapacity,
     StoreUnavailable,
+    without_frames,
 )
 from gateway.domain.jobs import Operation
 from gateway.domain.keys import Caller
@@ -160,7 +161,7 @@ class Gateway:
             try:
                 attempt = await self._forward(shaped, granted, job)
             except (AttemptFailed, BackendLacks) as failure:
-                failed = failure
+                failed = without_frames(failure)
                 self.faults.failed(job.attempted(granted.backend, has_failed=True), failed)
                 job.failed_on(granted.backend, failed)
                 # Not after a time-out: the first backend may still be at it.

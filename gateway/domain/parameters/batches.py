@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.domain.errors import InvalidRequest, refuse_all
+from gateway.domain.errors import InvalidRequest, refuse_all, without_frames
 from gateway.domain.images import checked_image
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.context import ShapingContext
@@ -28,7 +28,7 @@ def single_bodies(body: bytes, context: ShapingContext) -> list[bytes]:
         try:
             checked_image(picture, f"{_LIST}[{number}]", context.caps.input_pixels)
         except InvalidRequest as refusal:
-            refusals.append(refusal)
+            refusals.append(without_frames(refusal))
     refuse_all(refusals)
     bodies = [msgspec.json.encode({**fields, "image": picture}) for picture in pictures]
     shape(Operation.UPSCALE, bodies[0], context)  # what is wrong beside the pictures is wrong for all

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.errors import InvalidRequest, refuse_all
+from gateway.domain.errors import InvalidRequest, refuse_all, without_frames
 from gateway.domain.images import ImageHeader, checked_image
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.context import Draft
@@ -36,7 +36,7 @@ def check_pictures(draft: Draft) -> None:
         try:
             checked.append(picture(draft, raw, field))
         except InvalidRequest as refusal:
-            refusals.append(refusal)
+            refusals.append(without_frames(refusal))
     refuse_all(refusals)
     draft.fields["init_images"] = [raw for raw, _ in checked[: len(items)]]
     draft.init_size = checked[0][1].width, checked[0][1].height
