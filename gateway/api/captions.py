@@ -16,6 +16,7 @@ from gateway.domain.errors import InvalidRequest
 from gateway.domain.jobs import Operation
 from gateway.domain.parameters.caption_rows import OPENCLIP, TAGGER
 from gateway.domain.parameters.reading import read_body
+from gateway.flow.off_loop import off_loop
 from gateway.flow.serve import Gateway
 
 _BACKENDS = {b'"clip"': OPENCLIP, b'"deepdanbooru"': TAGGER, b'""': OPENCLIP}
@@ -36,7 +37,8 @@ class CaptionRoutes:
         """The words that describe a picture: `model` is `clip` or `deepdanbooru`."""
         caller = await self._asking.caller(request)
         most_bytes = caller.plan.caps.body_bytes
-        body = caption_body(await read_whole_body(request, caller, most_bytes), most_bytes)
+        asked = await read_whole_body(request, caller, most_bytes)
+        body = await off_loop(asked, lambda: caption_body(asked, most_bytes))
         return await kept_alive(request, caller.plan, self._captioned(request, body))
 
     async def _captioned(self, request: Request, body: bytes) -> Response:

@@ -19,10 +19,12 @@ from gateway.domain import errors
 from gateway.domain.errors import InvalidRequest
 from gateway.domain.images import NotBase64, decoded
 from gateway.domain.jobs import Operation
+from gateway.domain.keys import Caller
 from gateway.domain.parameters.batches import single_bodies
 from gateway.domain.parameters.reading import refuse_crowds
 from gateway.domain.picture_text import parameters_in, text_of
 from gateway.domain.replies.batches import batch_answer
+from gateway.flow.off_loop import off_loop
 from gateway.flow.serve import Gateway, Served
 
 _NONE = b'""'
@@ -54,11 +56,13 @@ class PictureRoutes:
         All are checked before the first; those that fail at work are named beside the others.
         """
         caller = await self._asking.caller(request)
-        # No name for the whole body: it would be held beside the single ones until the last of them is done.
-        bodies = single_bodies(
-            await read_body(request, caller, caller.plan.caps.body_bytes), self._gateway.context(caller, {})
-        )
+        bodies = await self._singles(request, caller)
         return await kept_alive(request, caller.plan, self._upscaled(request, bodies))
+
+    async def _singles(self, request: Request, caller: Caller) -> list[bytes]:
+        """The bodies of the single upscales; the whole one is let go here, before the first of them is sent."""
+        body, context = await read_body(request, caller, caller.plan.caps.body_bytes), self._gateway.context(caller, {})
+        return await off_loop(body, lambda: single_bodies(body, context))
 
     async def _upscaled(self, request: Request, bodies: list[bytes]) -> Response:
         served, failed = await while_connected(request, self._serve_all(request, bodies))

@@ -10,6 +10,7 @@ from gateway.domain.options import effective
 from gateway.domain.parameters import Shaped, shape
 from gateway.domain.rendering import parameters_echo
 from gateway.flow.account import limits_of
+from gateway.flow.off_loop import off_loop
 from gateway.flow.serve import Gateway
 
 
@@ -23,7 +24,8 @@ class Explainer:
         """As JSON. Raises what the request itself would be refused with, before it is admitted."""
         gateway = self._gateway
         options = effective((await gateway.options.kept(caller)).values)
-        shaped = shape(operation, body, gateway.context(caller, options))
+        context = gateway.context(caller, options)
+        shaped = await off_loop(body, lambda: shape(operation, body, context))
         outstanding, waiting = await gateway.work.counts(caller)
         checkpoint = shaped.model.name if shaped.model else ""
         expected = await gateway.work.expectation(caller, checkpoint)

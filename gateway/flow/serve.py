@@ -38,6 +38,7 @@ from gateway.flow.held import InterruptedInQueue
 from gateway.flow.ids import new_id
 from gateway.flow.job import Job, Timing
 from gateway.flow.leave import Exit
+from gateway.flow.off_loop import off_loop
 from gateway.flow.own_jobs import OwnWork
 from gateway.flow.own_view import OwnOptions
 from gateway.flow.snapshot import CurrentCatalogue
@@ -121,15 +122,19 @@ class Gateway:
         they are still these. What would be refused is shaped by those read anew, as no one would ask then.
         """
         if call.operation is Operation.UPSCALE:
-            return shape(call.operation, call.body, self.context(caller, {})), None
+            return await self._shape(call, caller, {}), None
         seen = await self.options.last_seen(caller)
         try:
-            return shape(call.operation, call.body, self.context(caller, effective(seen.values))), seen.version
+            return await self._shape(call, caller, effective(seen.values)), seen.version
         except GatewayError:
             anew = await self.options.kept(caller)
             if anew.version == seen.version:
                 raise
-        return shape(call.operation, call.body, self.context(caller, effective(anew.values))), anew.version
+        return await self._shape(call, caller, effective(anew.values)), anew.version
+
+    async def _shape(self, call: Call, caller: Caller, options: Mapping[str, Any]) -> Shaped:
+        context = self.context(caller, options)
+        return await off_loop(call.body, lambda: shape(call.operation, call.body, context))
 
     async def _run(self, job: Job, shaped: Shaped, epoch: str, turn_over: Callable[[], None]) -> Served:
         async with job.entered(self.entrance.enter, epoch):
