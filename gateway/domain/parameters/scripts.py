@@ -70,10 +70,13 @@ def _are_off(arguments: Any) -> bool:  # noqa: ANN401 - a list, or an object in 
     """
     if isinstance(arguments, Mapping):
         return any(arguments.get(word) is False for word in _SWITCHES)
-    if not isinstance(arguments, list):
+    # Anything beside units and a switch is an argument of its own, and the script may do something with it.
+    if not isinstance(arguments, list) or not all(isinstance(one, bool | Mapping) for one in arguments):
         return False
     units = [one for one in arguments if isinstance(one, Mapping)]
-    return arguments[0] is False or (bool(units) and all(_are_off(unit) for unit in units))
+    if len(units) < len(arguments):
+        return bool(units) and arguments[0] is False
+    return all(_are_off(unit) for unit in units)
 
 
 def _allowed(draft: Draft, name: str, allowed: Mapping[str, float]) -> str:

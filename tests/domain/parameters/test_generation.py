@@ -103,10 +103,20 @@ def test_scripts_whose_units_are_all_switched_off_are_dropped_and_told(script):
     assert made.adjustments == (f"alwayson_scripts.{name} (dropped: switched off)",)
 
 
-def test_a_script_with_one_unit_switched_on_is_asked_for():
-    units = [{"enabled": False}, {"enabled": True}]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [{"enabled": False}, {"enabled": True}],
+        [True, False, {"ad_model": "face"}],
+        [False, 7, "x"],
+        [0.5, {"enabled": False}],
+        [False],
+        {"strength": 1},
+    ],
+)
+def test_a_script_that_may_do_something_is_asked_for(arguments):
     with pytest.raises(InvalidRequest, match="ControlNet"):
-        shaped({"alwayson_scripts": {"ControlNet": {"args": units}}})
+        shaped({"alwayson_scripts": {"ControlNet": {"args": arguments}}})
 
 
 def test_a_wildcard_in_a_prompt_reads_no_file_of_a_server_and_is_told():
