@@ -103,7 +103,7 @@ class RedisWorld:
 
 def new_id(kind: str = "op") -> str:
     """An id no other call got."""
-    return f"{kind}{next(_numbers)}"
+    return f"{kind}{next(_numbers):06}"  # in one moment the store orders by id
 
 
 def entry(epoch: str, **changes: Any) -> Entry:
