@@ -33,6 +33,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector.loop = self
         super().__init__(selector)
 
+    def run_in_executor(self, executor, work, *arguments):
+        """What goes to a thread is done at once: the clock must not jump while a thread is at it."""
+        if executor is not None:
+            return super().run_in_executor(executor, work, *arguments)
+        done = self.create_future()
+        try:
+            done.set_result(work(*arguments))
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited
+            done.set_exception(error)
+        return done
+
     def time(self) -> float:
         return self.now
 
