@@ -71,7 +71,7 @@ async def test_errors_have_one_body_whatever_their_kind(tmp_path, valkey):
 
 
 async def test_without_redis_calls_are_503_and_the_process_stays_ready_and_recovers_by_itself(tmp_path, valkey):
-    async with opened(tmp_path, valkey) as whole:
+    async with opened(tmp_path, valkey, store_timeout_s=0.4) as whole:
         assert (await whole.post()).status_code == 200
         os.kill(valkey.pid, signal.SIGSTOP)
         try:

@@ -92,11 +92,13 @@ async def test_pictures_refusals_and_stores_are_told_on_the_metrics_port(tmp_pat
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:  # noqa: ASYNC210
                 return answer.read().decode()
 
-        async def backend_is_told():
-            return 'gateway_backend_state{backend="one",state="up"} 1.0' in await scraped()
+        async def all_is_sampled():
+            told = await scraped()
+            shown = ('gateway_backend_state{backend="one",state="up"} 1.0', "gateway_ready 1.0", "gateway_models 2.0")
+            return told if all(line in told for line in shown) else ""
 
-        await wait_until_async(backend_is_told, "the leader's view of its backend is shown")
-        text = await scraped()
+        # Gauges are sampled once a second each, the leader's view of its backend by another loop.
+        text = await wait_until_async(all_is_sampled, "the gauges show that it is ready, its models and its backend")
     values = dict(re.findall(r"^(gateway_\S+) (\S+)$", text, re.MULTILINE))
     wanted = {
         'gateway_calls_total{route="txt2img",status="200"}': "1.0",
