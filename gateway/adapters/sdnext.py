@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from io import BytesIO
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from gateway.domain.backends import Backend
 from gateway.domain.errors import BackendAnswerTooLarge, BackendBroke, BackendTimedOut, BackendUnreachable
@@ -23,7 +24,31 @@ IDLE_S = 3.5
 CONNECT_S = 3.0
 API = "/sdapi/v1/"
 PIECE_BYTES = 1 << 18
+MOST_INTERIM = 32  # 1xx answers before one that counts; SD.Next sends none
 HEADERS = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+
+
+class _Connection(ResponseHandler):
+    """A connection that is closed on a backend that goes on sending 1xx answers: aiohttp reads any number of them."""
+
+    _interim = 0
+
+    def feed_data(self, data: tuple[aiohttp.http.RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
+        """Take the head of a parsed answer; from the one beyond the limit on, none."""
+        if self._interim > MOST_INTERIM:
+            return
+        self._interim = self._interim + 1 if data[0].code // 100 == 1 else 0
+        if self._interim > MOST_INTERIM:
+            self.close()  # whoever waits is told that the server has disconnected
+        else:
+            super().feed_data(data, size)
+
+
+def _connector() -> aiohttp.TCPConnector:
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ttl_dns_cache=30)
+    # aiohttp has no public way to choose this class; a test fails when this one no longer works.
+    connector._factory = lambda: _Connection(asyncio.get_running_loop())  # type: ignore[assignment] # noqa: SLF001
+    return connector
 
 
 class SdnextClient:
@@ -32,7 +57,7 @@ class SdnextClient:
     def __init__(self, outgoing: Callable[[], Mapping[str, str]] = dict) -> None:
         self._outgoing = outgoing
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ttl_dns_cache=30),
+            connector=_connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,

@@ -366,3 +366,17 @@ async def test_no_error_tells_the_address_or_the_password():
     assert "127.0.0.1" not in str(failed.value)
     assert "hunter2" not in str(failed.value)
     await client.close()
+
+
+async def test_a_backend_that_sends_interim_answers_for_ever_is_left_at_once():
+    async with serving(b"HTTP/1.1 102 Processing\r\n\r\n" * 1_000 + OK) as (client, server):
+        with pytest.raises(BackendBroke):
+            await client.generate(server.backend, Operation.TXT2IMG, b"{}", AnswerBounds(PATIENCE_S, 100))
+
+
+async def test_a_few_interim_answers_before_each_of_many_answers_are_read_over():
+    few = b"HTTP/1.1 102 Processing\r\n\r\n" * 3 + OK
+    async with serving(*[few] * 10) as (client, server):
+        replies = [await client.get(server.backend, "/", PATIENCE_S) for _ in range(10)]
+        assert {reply.body for reply in replies} == {b"{}"}
+        assert server.connections == 1
