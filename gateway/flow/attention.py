@@ -14,11 +14,10 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from gateway.domain.backends import Backend
 from gateway.domain.errors import AttemptFailed, BackendAnswerTooLarge, StoreUnavailable
 from gateway.domain.progress import Follower, Shown
+from gateway.domain.replies import decoded
 from gateway.ports import BackendClient, OwnJobStore
 
 LOOK_EVERY_S = 1.0
@@ -124,7 +123,7 @@ class Attendant:
         except BackendAnswerTooLarge:  # the grid of a large batch as PNG; the progress alone is a few bytes
             attention.is_preview_too_large = True
             raise
-        shown, preview = follower.saw(_decoded(reply.body))
+        shown, preview = follower.saw(decoded(reply.body))
         attention.shown, attention.preview = shown, preview or attention.preview
         if attention.elsewhere:
             with_preview = frozenset(process for process, wants in watchers.items() if process and wants)
@@ -174,10 +173,3 @@ class Attended:
         """The POST has ended: nobody is asked any more; a wish on its way is let through."""
         if self._following is not None:
             self._following.cancel()
-
-
-def _decoded(body: bytes) -> object:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None

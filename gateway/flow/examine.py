@@ -26,8 +26,9 @@ from gateway.domain.errors import AttemptFailed
 from gateway.domain.images import header_of
 from gateway.domain.jobs import Operation
 from gateway.domain.masking import masked
+from gateway.domain.replies import decoded, has_too_many_values
 from gateway.flow.observe import loaded_title, titles_of
-from gateway.flow.upkeep import MANAGED_OPTIONS, decoded
+from gateway.flow.upkeep import wrong_in
 from gateway.ports import MOST_LIST_BYTES, AnswerBounds, BackendClient, RawReply
 
 API = "/sdapi/v1/"
@@ -150,7 +151,7 @@ class Examiner:
         options = decoded((await self._client.get(backend, API + "options", ANSWER_S)).body)
         found = options if isinstance(options, dict) else {}
         # SD.Next lists only what differs from its default, and each default is the wrong value (observed).
-        wrong = {name: value for name, value in MANAGED_OPTIONS.items() if found.get(name) != value}
+        wrong = wrong_in(found)
         if not wrong:
             return Verdict.OK, "The options the gateway relies on are right."
         wanted = ", ".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in wrong.items())
@@ -221,10 +222,12 @@ def _models(backend: Backend, reply: RawReply) -> Finding:
 
 
 def _raw_field(body: bytes, name: str, kind: Any) -> Any:  # noqa: ANN401 - whatever stands under that name
+    if has_too_many_values(body):
+        return None
     try:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         return msgspec.json.decode(fields[name], type=kind)
-    except (msgspec.MsgspecError, KeyError, RecursionError):
+    except (ValueError, msgspec.MsgspecError, KeyError, RecursionError):
         return None
 
 

@@ -12,11 +12,13 @@ from typing import Any
 from gateway.domain.backends import Backend
 from gateway.domain.errors import AttemptFailed
 from gateway.domain.options import reported
+from gateway.domain.replies import decoded
 from gateway.flow.snapshot import LISTS, PublishedInventory, cut_down
-from gateway.flow.upkeep import OK, decoded
+from gateway.flow.upkeep import OK
 from gateway.ports import BackendClient
 
 ANSWER_TIMEOUT_S = 5.0
+LONGEST_UPTIME_S = 1e10
 STALE_S = 60.0  # twice a slow swap, in which a healthy backend's progress stands still (observed)
 
 
@@ -39,7 +41,9 @@ async def uptime_s(client: BackendClient, backend: Backend) -> float | None:
     reply = await client.get(backend, "/sdapi/v1/status", ANSWER_TIMEOUT_S)
     status = decoded(reply.body) if reply.status == OK else None
     uptime = status.get("uptime") if isinstance(status, dict) else None
-    return float(uptime) if isinstance(uptime, int | float) and not isinstance(uptime, bool) else None
+    if isinstance(uptime, bool) or not isinstance(uptime, int | float) or abs(uptime) > LONGEST_UPTIME_S:
+        return None
+    return float(uptime)
 
 
 async def progress_of(client: BackendClient, backend: Backend) -> Any:  # noqa: ANN401 - JSON of a backend

@@ -100,10 +100,15 @@ class PublishedInventory:
         if before is None:
             return self
         gone = {departed.model.title for departed in departures(before.inventory(name), self.inventory(name), 0.0)}
-        now_here = {entry.get("title") for entry in self.lists.get("sd-models", ())}
-        lost = [(entry, self.read_at) for entry in before.lists.get("sd-models", ()) if entry.get("title") in gone]
-        still_lost = [(entry, seen) for entry, seen in before.departed if entry.get("title") not in now_here]
+        now_here = {_title(entry) for entry in self.lists.get("sd-models", ())}
+        lost = [(entry, self.read_at) for entry in before.lists.get("sd-models", ()) if _title(entry) in gone]
+        still_lost = [(entry, seen) for entry, seen in before.departed if _title(entry) not in now_here]
         return replace(self, departed=still_lost + lost)
+
+
+def _title(entry: Mapping[str, Any]) -> str:
+    title = entry.get("title")
+    return title if isinstance(title, str) else ""
 
 
 def cut_down(route: str, answer: object) -> Any:  # noqa: ANN401 - JSON of a backend

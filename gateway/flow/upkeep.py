@@ -16,6 +16,7 @@ import msgspec
 from gateway.domain.backends import Backend
 from gateway.domain.errors import AttemptFailed
 from gateway.domain.jobs import Outcome
+from gateway.domain.replies import decoded
 from gateway.flow.held import HeldJobs
 from gateway.flow.ids import new_id
 from gateway.flow.snapshot import Rescan
@@ -41,7 +42,6 @@ OPTIONS_TIMEOUT_S = 60.0
 RESCAN_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 10.0
 OK = 200
-MOST_VALUES = 400_000
 
 Found = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
@@ -163,13 +163,3 @@ async def write_options(client: BackendClient, backend: Backend, options: Mappin
     """
     reply = await client.post(backend, "/sdapi/v1/options", msgspec.json.encode(options), OPTIONS_TIMEOUT_S)
     return reply.status == OK
-
-
-def decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON of a backend
-    """A backend's JSON, None if it is none or has more values than any list."""
-    if body.count(b",") > MOST_VALUES:  # each costs fifty times its bytes once it is read
-        return None
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return None

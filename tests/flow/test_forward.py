@@ -120,7 +120,7 @@ async def test_a_store_that_is_away_does_not_hide_why_an_attempt_failed():
 
 
 @pytest.mark.parametrize(
-    "fault", ["500", "empty", "wrong-model", "reset", "cut-json", "html", "oom", "truncated", "429"]
+    "fault", ["500", "empty", "wrong-model", "reset", "cut-json", "bad-utf8", "html", "oom", "truncated", "429"]
 )
 async def test_no_failure_comes_out_as_a_group_of_errors_or_as_a_foreign_one(fault):
     async with running() as world:

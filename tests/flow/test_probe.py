@@ -95,7 +95,7 @@ async def test_a_checkpoint_that_another_one_has_replaced_meanwhile_costs_neithe
         assert all(entry["body"]["sd_model_checkpoint"] != RED for entry in server.received("txt2img")[2:])
 
 
-@pytest.mark.parametrize("fault", ["500", "reset", "cut-json"])
+@pytest.mark.parametrize("fault", ["500", "reset", "cut-json", "bad-utf8"])
 async def test_a_probe_that_is_not_answered_proves_nothing(fault):
     async with running({"a": PNDM}) as world:
         server = world.backends["a"]

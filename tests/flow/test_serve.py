@@ -282,7 +282,9 @@ def asked_of(server):
 # --- attempts --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["500", "empty", "wrong-model", "reset", "cut-json", "html", "gzip", "401", "429"])
+@pytest.mark.parametrize(
+    "fault", ["500", "empty", "wrong-model", "reset", "cut-json", "bad-utf8", "html", "gzip", "401", "429"]
+)
 async def test_a_failed_attempt_is_retried_once_elsewhere(fault):
     async with running({"a": sdnext(), "b": sdnext()}) as world:
         world.backends["a"].arm_once(fault)

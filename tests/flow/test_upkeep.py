@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.domain.errors import AttemptFailed, StoreUnavailable
-from gateway.flow.upkeep import MANAGED_OPTIONS, Upkeep, decoded
+from gateway.flow.upkeep import MANAGED_OPTIONS, Upkeep
 from tests.flow.world import NOTHING_HELD, running, until
 from tests.support.fake_backends import sdnext
 
@@ -64,7 +64,7 @@ async def test_options_that_do_not_take_are_told():
         assert world.holdings() == NOTHING_HELD
 
 
-@pytest.mark.parametrize("fault", ["html", "500", "cut-json"])
+@pytest.mark.parametrize("fault", ["html", "500", "cut-json", "bad-utf8"])
 async def test_options_that_cannot_be_read_are_a_failed_attempt(fault):
     async with running() as world:
         world.backends["a"].arm_once(fault, path="/sdapi/v1/options")
@@ -118,8 +118,3 @@ async def test_a_store_that_lost_everything_is_told_which_backends_upkeep_is_und
         assert [len(world.backends[name].received("txt2img")) for name in "ab"] == [0, 3]
         assert await working == ""
         assert await world.settle() == NOTHING_HELD
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"[" * 5000])
-async def test_what_is_no_json_is_none(body):
-    assert decoded(body) is None

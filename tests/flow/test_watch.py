@@ -242,7 +242,7 @@ async def test_a_backend_whose_progress_went_stale_after_a_failure_is_freed_all_
 @pytest.mark.parametrize(
     "route", ["checkpoint", "sd-models", "samplers", "embeddings", "scripts", "upscalers", "loras", "options"]
 )
-@pytest.mark.parametrize("fault", ["html", "cut-json", "500", "401"])
+@pytest.mark.parametrize("fault", ["html", "cut-json", "500", "401", "bad-utf8"])
 async def test_whatever_a_backend_answers_the_watcher_goes_on(route, fault):
     async with running({"a": sdnext(), "b": sdnext()}, ready=False) as world:
         world.backends["a"].arm(f"{fault},path=/sdapi/v1/{route},times=3")

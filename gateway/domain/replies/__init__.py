@@ -3,6 +3,7 @@
 from gateway.domain.replies.answer import AnswerBody, json_list
 from gateway.domain.replies.blame import judge_error
 from gateway.domain.replies.bounds import most_answer_bytes
+from gateway.domain.replies.decoding import decoded, has_too_many_values
 from gateway.domain.replies.repairing import repair
 from gateway.domain.replies.verdicts import AttemptFailed, CallersFault, Delivered, Flaw, SetAside, Verdict
 from gateway.domain.replies.verifying import is_empty, is_loaded, shows_title, verify
@@ -15,6 +16,8 @@ __all__ = [
     "Flaw",
     "SetAside",
     "Verdict",
+    "decoded",
+    "has_too_many_values",
     "is_empty",
     "is_loaded",
     "json_list",

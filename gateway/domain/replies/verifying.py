@@ -17,6 +17,7 @@ from gateway.domain.parameters.context import Shaped, adjustment
 from gateway.domain.parameters.sizes import is_masked_part
 from gateway.domain.replies.blame import judge_error
 from gateway.domain.replies.bounds import MOST_FURTHER_IMAGES, most_commas
+from gateway.domain.replies.decoding import decoded, has_too_many_values
 from gateway.domain.replies.infotext import last_line_of, names_agree, sampler_really_used
 from gateway.domain.replies.verdicts import AttemptFailed, Delivered, Flaw, Verdict
 
@@ -177,10 +178,7 @@ def is_loaded(shaped: Shaped, backend: BackendInventory, checkpoint: bytes) -> b
 
 def shows_title(checkpoint: bytes, title: str) -> bool:
     """Whether an answer to `GET /checkpoint` shows the checkpoint of this title."""
-    try:
-        value = msgspec.json.decode(checkpoint)
-    except (ValueError, msgspec.MsgspecError, RecursionError):
-        return False
+    value = decoded(checkpoint)
     if not isinstance(value, dict):
         return False
     # A title may have got its hash, or lost it, since the list was read: what precedes it must be equal.
@@ -190,7 +188,7 @@ def shows_title(checkpoint: bytes, title: str) -> bool:
 
 def is_empty(status: int, body: bytes) -> bool:
     """Whether an answer to a generation has no picture though it is 200, as of a poisoned checkpoint (observed)."""
-    if status != _OK:
+    if status != _OK or has_too_many_values(body):
         return False
     try:
         return not _GENERATED.decode(body).images

@@ -43,7 +43,7 @@ class FaultMiddleware:
             await self._app(scope, receive, send)
         elif fault.name in ("reset", "refuse", "oom-kill", "hang"):
             await self._lose(fault, scope, receive)
-        elif fault.name in ("truncated", "cut-json", "reset-mid", "gzip"):
+        elif fault.name in ("truncated", "cut-json", "bad-utf8", "reset-mid", "gzip"):
             await self._spoil(fault, scope, receive, send)
         else:
             await self._answer_instead(fault, scope, receive, send)
@@ -89,8 +89,11 @@ class FaultMiddleware:
         elif fault.name == "cut-json":
             body = body[: len(body) // 2]
             start["headers"] = [*_without(start, b"content-length"), _length(body)]
+        elif fault.name == "bad-utf8":
+            body = body.replace(b'"', b'"\xff', 1) if b'"' in body else b'"\xff"'
+            start["headers"] = [*_without(start, b"content-length"), _length(body)]
         await send(start)
-        if fault.name in ("gzip", "cut-json"):
+        if fault.name in ("gzip", "cut-json", "bad-utf8"):
             await send({"type": "http.response.body", "body": body})
             return
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})

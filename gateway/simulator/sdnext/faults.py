@@ -21,6 +21,7 @@ NAMES = (
     "wrong-model",
     "truncated",
     "cut-json",
+    "bad-utf8",
     "html",
     "gzip",
     "oom",
