@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.domain.backends import Backend, BackendState, Condition
 from gateway.domain.catalogue import BackendInventory
@@ -123,34 +123,20 @@ class Forwarder:
             took_s = clock() - began
             if had_to_load:
                 work.trace.past("load", took_s, swap_s_of(shaped, took_s), is_estimated=True)
-            attempt = await self._verified(shaped, backend, inventory, reply, work, had_to_load=had_to_load)
-            work.held.answered(attempt.body.size)
+            with work.trace.step("verify"):
+                is_wish = bool(work.attention.wish)
+                verdict = verify(shaped, inventory, reply.status, _plain_body(reply), interrupted_by_us=is_wish)
+                delivered = await self._judged(shaped, backend, inventory, verdict, had_to_load=had_to_load)
+                answer = repair(shaped, delivered)
+            work.held.answered(answer.size)
         finally:
             work.held.expect(0)
-        return replace(attempt, took_s=took_s)
-
-    async def _verified(
-        self,
-        shaped: Shaped,
-        backend: Backend,
-        inventory: BackendInventory,
-        reply: RawReply,
-        work: Work,
-        *,
-        had_to_load: bool,
-    ) -> Attempt:
-        with work.trace.step("verify"):
-            verdict = verify(
-                shaped, inventory, reply.status, _plain_body(reply), interrupted_by_us=bool(work.attention.wish)
-            )
-            delivered = await self._judged(shaped, backend, inventory, verdict, had_to_load=had_to_load)
-            answer = repair(shaped, delivered)
         return Attempt(
             body=answer,
             images=len(delivered.images),
             adjustments=delivered.adjustments,
             backend=backend.name,
-            took_s=0.0,
+            took_s=took_s,
             had_to_load=had_to_load,
             is_interrupted=delivered.interrupted,
         )
