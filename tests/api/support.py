@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
@@ -21,8 +22,10 @@ from gateway.api.errors import on_gateway_error, on_http_error
 from gateway.api.middleware import Edge
 from gateway.api.sending import Holding
 from gateway.domain.errors import GatewayError
+from gateway.flow.byte_budget import ByteBudget
 
 Handler = Callable[[Request], Awaitable[Response]]
+GONE = {"type": "http.disconnect"}
 
 
 class Lines:
@@ -72,3 +75,19 @@ async def asking(app: Starlette, peer: str = "192.0.2.1") -> AsyncIterator[httpx
     transport = httpx2.ASGITransport(app, client=(peer, 4711))
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
         yield client
+
+
+def request_with(*messages: dict[str, Any], budget: ByteBudget | None = None, **headers: str) -> Request:
+    """A request that receives these messages, then waits for ever; `left` has those not yet received."""
+    left = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        if not left:
+            await asyncio.Event().wait()
+        return left.pop(0)
+
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    state = {"held": (budget or ByteBudget()).call()}
+    request = Request({"type": "http", "method": "POST", "headers": raw, "state": state}, receive)
+    request.scope["left"] = left
+    return request

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.api.asking import Asking, as_json
 from gateway.domain.errors import NoCapacity
-from tests.api.test_bodies import request_with
+from tests.api.support import request_with
 from tests.flow.world import KEY, running
 
 pytestmark = pytest.mark.virtual_time

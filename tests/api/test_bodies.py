@@ -5,36 +5,20 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 
 from gateway.api.bodies import discard_body, read_body, read_hints, read_object
 from gateway.domain.errors import BodyEncoded, BodyTooLarge, InvalidRequest
 from gateway.domain.keys import Caller
 from gateway.domain.plans import Plan
 from gateway.flow.byte_budget import ByteBudget
+from tests.api.support import GONE, request_with
 
 CALLER = Caller("k1", "sk-aaaaa", "t1", "Tenant", Plan())
-GONE = {"type": "http.disconnect"}
 
 
 def part(body, *, more):
     return {"type": "http.request", "body": body, "more_body": more}
-
-
-def request_with(*messages, budget=None, **headers):
-    """A request that receives these messages, then waits for ever; `left` has those not yet received."""
-    left = list(messages)
-
-    async def receive():
-        if not left:
-            await asyncio.Event().wait()
-        return left.pop(0)
-
-    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    state = {"held": (budget or ByteBudget()).call()}
-    request = Request({"type": "http", "method": "POST", "headers": raw, "state": state}, receive)
-    request.scope["left"] = left
-    return request
 
 
 def whole(body):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from starlette.requests import Request
 
 from gateway.api.errors import CallerLeft
 from gateway.api.sdapi import answer_of, while_connected
@@ -16,26 +15,9 @@ from gateway.domain.replies import AnswerBody
 from gateway.flow.job import Timing
 from gateway.flow.serve import Served
 from gateway.ports import RateState
+from tests.api.support import GONE, request_with
 
 CALLER = Caller("k1", "sk-aaaaa", "t1", "Tenant", Plan(requests_per_minute=60, burst=20))
-
-
-def request_with(*messages, **headers):
-    """A request that receives these messages, then waits for ever; `left` has those not yet received."""
-    left = list(messages)
-
-    async def receive():
-        if not left:
-            await asyncio.Event().wait()
-        return left.pop(0)
-
-    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    request = Request({"type": "http", "method": "POST", "headers": raw}, receive)
-    request.scope["left"] = left
-    return request
-
-
-GONE = {"type": "http.disconnect"}
 
 
 async def test_work_that_ends_is_the_result_and_nobody_watches_any_more():
