@@ -13,13 +13,11 @@ _ENTRY_BYTES = 12
 
 def orientation_of(tiff: bytes) -> int:
     """1 to 8; 1, upright, also where nothing sensible is found."""
-    order: dict[bytes, str] = {b"II*\0": "little", b"MM\0*": "big"}
-    byte_order = order.get(tiff[:4])
-    if byte_order is None:
+    if not tiff.startswith((b"II*\0", b"MM\0*")):
         return UPRIGHT
 
     def number(offset: int, size: int) -> int:
-        return int.from_bytes(tiff[offset : offset + size], "little" if byte_order == "little" else "big")
+        return int.from_bytes(tiff[offset : offset + size], "little" if tiff.startswith(b"II") else "big")
 
     at = number(4, 4)
     for entry in range(min(number(at, 2), _MOST_ENTRIES)):
