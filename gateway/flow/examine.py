@@ -133,7 +133,7 @@ class Examiner:
     def _clock(self, backend: Backend, reply: RawReply) -> Finding:
         try:
             apart_s = parsedate_to_datetime(reply.date).timestamp() - self._now
-        except ValueError:
+        except (ValueError, OverflowError):
             return Finding(backend.name, "clock", Verdict.NOTE, "It does not tell its time.")
         if abs(apart_s) > MOST_CLOCK_DIFFERENCE_S:
             sentence = f"Its clock is {apart_s:+.0f} s from this machine's: have both set theirs by NTP."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -36,8 +37,8 @@ async def server(**changes):
         yield running
 
 
-async def findings(url, *, user="gateway", password="secret", later_s=0.0, managed=True, pictures=True):  # noqa: S107
-    client = SdnextClient()
+async def findings(url, *, user="gateway", password="secret", later_s=0.0, managed=True, pictures=True, client=None):  # noqa: S107, PLR0913
+    client = client or SdnextClient()
     try:
         examiner = Examiner(client, time.time() + later_s)  # noqa: TID251 - the server's own clock is the real one
         backend = Backend("gpu-1", url, user, password, is_managed=managed)
@@ -119,6 +120,27 @@ async def test_clocks_that_differ_must_be_set(later_s):
     async with server() as running:
         found = await findings(running.url, later_s=later_s)
     assert (found["clock"].verdict, "NTP" in found["clock"].sentence) == (Verdict.CHANGE, True)
+
+
+class OtherDate(SdnextClient):
+    """Its backend tells this time in the header `Date`."""
+
+    date = ""
+
+    async def get(self, backend, path, timeout_s):
+        return replace(await super().get(backend, path, timeout_s), date=self.date)
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["", "yesterday", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2020 00:00:00 +9" + "9" * 20],
+)
+async def test_a_backend_that_tells_no_time_is_noted(date):
+    async with server() as running:
+        client = OtherDate()
+        client.date = date
+        found = await findings(running.url, pictures=False, client=client)
+    assert (found["clock"].verdict, found["clock"].sentence) == (Verdict.NOTE, "It does not tell its time.")
 
 
 async def test_a_backend_without_models_needs_one():
